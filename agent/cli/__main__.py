@@ -1,0 +1,5 @@
+"""`python -m agent.cli`: the `pegcount` command of a checkout."""
+
+from agent.cli.main import main
+
+main()
