@@ -1,7 +1,8 @@
 """What every benchmark hands in, and how it is shown.
 
 Laws
-- A benchmark is a module `benchmarks/<name>.py` with `run(settings: Settings) -> Table`, named in `benchmarks/__main__.py`.
+- A benchmark is a module `benchmarks/<name>.py` with `run(settings: Settings) -> Table`, named in
+  `benchmarks/__main__.py`.
 - `run` measures us and the peers on the same input in the same call, and raises `Mismatch` where our result is not the
   expected one: a fast wrong answer is no result.
 - A number in `docs/benchmarks.md` comes from a run: the page's marked parts are written by `write`, never by hand.
