@@ -1,0 +1,163 @@
+"""What a configuration must hold to beyond its types. Each check yields faults; none touches the network.
+
+Errors are what can never work (a time zone that does not exist); warnings are what does not work now (a folder that is
+not there) or hardly is what was meant (a level that no seat can reach).
+"""
+
+import ipaddress
+import zoneinfo
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path as FilePath
+
+import phonenumbers
+from msgspec import Struct, structs
+
+from agent.config.findings import Fault, Path, dotted
+from agent.config.tables import Config, Ledger, Source
+from agent.config.wording import near_miss
+from agent.metering.catalogue import FEATURES
+
+FILE_KEYS = ("path", "file", "token_file", "ca_file")
+"""Keys of a source or of the uplink that name a file whose folder should be there."""
+
+
+def semantic_faults(config: Config) -> Iterator[Fault]:
+    """Every fault of a configuration whose types are right."""
+    yield from _timezone(config.site.timezone, ("site", "timezone"))
+    yield from _country(config)
+    yield from _levels(config)
+    yield from _web(config)
+    if config.ledger.path != Ledger().path:  # the package makes the default's folder
+        yield from _folder(config.ledger.path, ("ledger", "path"))
+    yield from _source_names(config.sources)
+    for index, source in enumerate(config.sources):
+        yield from _struct_values(source.config, ("source", index))
+    if config.uplink is not None:
+        yield from _struct_values(config.uplink, ("uplink",))
+    if not config.sources:
+        yield Fault(
+            path=(), severity="warning", message="there is no `[[source]]`: nothing will be heard", hint="add one"
+        )
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones())
+
+
+def _timezone(name: str, path: Path) -> Iterator[Fault]:
+    if name not in _zones():
+        hint = near_miss(name, _zones()) or "use a name of the IANA time zone database, such as `Europe/Berlin`"
+        yield Fault(path=path, message=f'`{dotted(path)}`: there is no time zone "{name}"', hint=hint)
+
+
+def _country(config: Config) -> Iterator[Fault]:
+    country = config.site.dialplan.country
+    if country not in phonenumbers.SUPPORTED_REGIONS:
+        yield Fault(
+            path=("site", "dialplan", "country"),
+            message=f'`site.dialplan.country`: the numbering plan library knows no country "{country}"',
+            hint="use the two letters of ISO 3166, such as `DE` or `GB`",
+        )
+
+
+def _levels(config: Config) -> Iterator[Fault]:
+    levels = config.metering.levels
+    names = Counter(level.name for level in levels)
+    for index, level in enumerate(levels):
+        path: Path = ("metering", "levels", index)
+        if not level.name:
+            yield Fault(path=(*path, "name"), message=f"`{dotted((*path, 'name'))}` must not be empty")
+        elif names[level.name] > 1:
+            yield Fault(path=(*path, "name"), message=f"more than one level is named `{level.name}`")
+        for place, feature in enumerate(level.features):
+            if feature not in FEATURES:
+                hint = near_miss(feature, FEATURES) or "docs/reference/meters.md lists all features"
+                yield Fault(path=(*path, "features", place), message=f"unknown feature `{feature}`", hint=hint)
+        yield from _unreachable(config, index)
+
+
+def _unreachable(config: Config, index: int) -> Iterator[Fault]:
+    """A seat-day gets the first level that holds all it used, so an earlier level with as much hides this one."""
+    here = config.metering.levels[index]
+    for earlier in config.metering.levels[:index]:
+        if set(here.features) <= set(earlier.features):
+            yield Fault(
+                path=("metering", "levels", index),
+                at="key",
+                severity="warning",
+                message=f"no seat can reach the level `{here.name}`: `{earlier.name}` before it has all its features",
+                hint="list levels from the smallest to the largest",
+            )
+            return
+
+
+def _web(config: Config) -> Iterator[Fault]:
+    path: Path = ("web", "listen")
+    try:
+        host, _ = split_listen(config.web.listen)
+    except ValueError as error:
+        yield Fault(path=path, message=f"`web.listen`: {error}", hint="write it like `127.0.0.1:8042`")
+        return
+    if not is_loopback(host) and not config.web.allow_remote:
+        yield Fault(
+            path=path,
+            message=f"`web.listen`: `{host}` can be reached from other machines, and the page has no login",
+            hint="listen on 127.0.0.1 and reach it through ssh -L, or set `allow_remote = true` behind a guarded proxy",
+        )
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """`127.0.0.1:8042` or `[::1]:8042` -> host, port. Raises ValueError with a sentence."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f'"{listen}" has no port from 0 to 65535')
+    host = host.removeprefix("[").removesuffix("]")
+    if host != "localhost":
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError(f'"{host}" is no IP address') from None
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """True for `localhost` and for addresses that only this machine reaches."""
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+
+def _source_names(sources: tuple[Source, ...]) -> Iterator[Fault]:
+    seen: dict[str, int] = {}
+    for index, source in enumerate(sources):
+        first = seen.setdefault(source.name, index)
+        if first != index:
+            yield Fault(
+                path=("source", index, "name"),
+                message=f"two sources are named `{source.name}` (the other is source {first + 1})",
+                hint="a source's records are kept under its name, so each needs its own",
+            )
+
+
+def _struct_values(config: Struct, path: Path) -> Iterator[Fault]:
+    """Time zones and files that a source or the uplink names."""
+    for field in structs.fields(config):
+        value = getattr(config, field.name)
+        if not isinstance(value, str) or not value:
+            continue
+        if field.encode_name == "timezone":
+            yield from _timezone(value, (*path, "timezone"))
+        elif field.encode_name in FILE_KEYS:
+            yield from _folder(value, (*path, field.encode_name))
+
+
+def _folder(file: str, path: Path) -> Iterator[Fault]:
+    folder = FilePath(file).parent
+    if not folder.is_dir():
+        yield Fault(
+            path=path,
+            severity="warning",
+            message=f"`{dotted(path)}`: the folder `{folder}` is not there",
+            hint="make it, or mend the path",
+        )
