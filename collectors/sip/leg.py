@@ -1,0 +1,42 @@
+"""A leg as SIP tells it: one INVITE dialog on one hop."""
+
+from typing import Literal
+
+from collectors.records import Ending, FeatureUse, Leg, Outcome
+
+Side = Literal["caller", "callee", "pickup"]
+"""Whose leg it is. `caller`: the caller's own, from the phone (or trunk) that placed the call; `callee`: one that was
+made to reach somebody; `pickup`: somebody took the call over by an INVITE of their own (Replaces)."""
+
+
+class SipLeg(Leg, frozen=True, kw_only=True, gc=False):
+    """One dialog of an INVITE between two addresses, from its first INVITE to its end.
+
+    `index` is its place among the legs of its call, in the order in which they began. `caller` is the user part of From
+    (or of the asserted identity where From is anonymous), `dialled` that of the Request-URI, `callee` the endpoint that
+    the leg was to reach: the address of record of the contact it was sent to where a registration told it, else
+    `dialled`. `status` is the final status code, 0 where none was heard.
+    """
+
+    call_id: str
+    from_tag: str
+    to_tag: str
+    transport: str
+    src: str
+    dst: str
+    index: int
+    side: Side
+    caller: str
+    dialled: str
+    callee: str
+    ringing_at_ms: int | None
+    answered_at_ms: int | None
+    outcome: Outcome
+    ending: Ending
+    status: int
+    reason: str = ""
+    hung_up_by: Literal["caller", "callee", ""] = ""
+    user_agent: str = ""
+    trunk_in: str = ""
+    trunk_out: str = ""
+    features: tuple[FeatureUse, ...] = ()

@@ -1,0 +1,55 @@
+"""What a tracker keeps at most, and for how long. Each bound has its reason beside it.
+
+Laws
+- Nothing is dropped silently: each bound has a counter that tells how often it was met.
+- A call that a bound ends is handed in with what is known of it (`ending="assumed"`), never thrown away.
+- All spans are measured on the packets' clock.
+"""
+
+from msgspec import Struct
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    calls: int = 20_000
+    """Calls followed at once. A site of 1,000 seats has a few hundred; a scanner's unanswered INVITEs fill the rest."""
+
+    legs_per_call: int = 64
+    """A ring group of 50 phones fits; a forwarding loop does not."""
+
+    transactions: int = 20_000
+    """REGISTER, MESSAGE and SUBSCRIBE requests that await their answer."""
+
+    bindings: int = 50_000
+    """Registered contacts followed at once."""
+
+    message_bytes: int = 65_536
+    """The largest SIP message: a UDP datagram's size; RFC 3261 section 18.1.1 sends larger ones over TCP, rarely seen."""
+
+    stream_bytes: int = 1_048_576
+    """Bytes of unfinished messages and of segments that came too early, kept for one direction of one connection."""
+
+    streams: int = 4_096
+    """Directions of connections followed at once."""
+
+    streams_bytes: int = 16_777_216
+    """The same bytes over all streams together."""
+
+    rejects: int = 1_000
+    """Rejects kept between two drains; more are only counted."""
+
+    transaction_ms: int = 32_000
+    """64*T1 (RFC 3261 section 17.1.1.2, timers B and F): how long an answer, a retry after 401/407/3xx or the INVITE that
+    a REFER asks for may take, and how long a call that has ended is still recognised in a retransmission."""
+
+    settle_ms: int = 2_000
+    """How long a call whose dialogs have all ended is kept for what may still come of it."""
+
+    setup_silence_ms: int = 200_000
+    """Silence after which an INVITE without a final answer is given up: a little more than timer C (RFC 3261 section
+    16.6), which is over three minutes."""
+
+    talk_silence_ms: int = 14_400_000
+    """Silence after which an answered call is given up where no session timer runs: four hours, as VoIPmonitor does."""
+
+    session_grace_ms: int = 60_000
+    """Beyond a session's agreed Session-Expires (RFC 4028 section 10: a BYE is due before it)."""
