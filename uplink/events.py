@@ -104,3 +104,24 @@ def encode(event: MicroTransaction, source: str, epoch: str, sequence: int, reco
 def decode_head(body: bytes) -> EventHead:
     """Raises msgspec.DecodeError (of which ValidationError is one) where `body` is no event of ours."""
     return _head_decoder.decode(body)
+
+
+def decode(body: bytes) -> MicroTransaction:
+    """The micro-transaction that stored bytes tell of. Raises msgspec.DecodeError as `decode_head` does."""
+    head = decode_head(body)
+    data = dict(head.data)
+    return MicroTransaction(
+        id=head.id,
+        meter=head.type,
+        subject=head.subject,
+        time_ms=time_ms(head.time),
+        quantity=str(data.pop("quantity", "0")),
+        unit=str(data.pop("unit", "")),
+        corrects=str(data.pop("corrects", "")),
+        data=data,
+    )
+
+
+def time_ms(text: str) -> int:
+    """An RFC 3339 instant as milliseconds since the epoch. Raises ValueError."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)

@@ -23,39 +23,151 @@ class Problem(Struct, frozen=True):
 
 
 _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
-    ("dns", "error", "The platform's name cannot be resolved.", "Check the site's DNS server and the host in [uplink] url."),
-    ("unreachable", "error", "There is no route to the platform.", "Check the site's internet connection and gateway."),
-    ("refused", "error", "The platform's port refuses connections.", "Check host and port in [uplink] url, and firewalls."),
-    ("tls", "error", "The platform's certificate is not accepted.", "Check the clock of this machine, its CA certificates, "
-     "and whether a firewall opens TLS on the way."),
-    ("timeout", "warning", "The platform did not answer in time.", "Mends itself. If it stays: [uplink] timeout_s and the line."),
-    ("reset", "warning", "The connection broke before the answer was whole.", "Mends itself. If it stays: firewall or proxy."),
-    ("transport", "error", "The request could not be sent as HTTP.", "Check [uplink] url, and proxies on the way."),
-    ("unauthorized", "error", "The platform does not know this token (401).", "Check [uplink] token or token_file."),
-    ("forbidden", "error", "The token is not allowed to report for this site (403).", "Check the site's id, or ask the platform."),
-    ("not_found", "error", "There is no pegcount platform at this address (404).", "Check the path in [uplink] url."),
-    ("proxy_auth", "error", "A proxy on the way asks for a password (407).", "Let the proxy pass the platform's host."),
-    ("captive_portal", "error", "A web page answered instead of the platform.", "A portal or firewall intercepts: let the "
-     "platform's host pass, or sign in to the portal."),
-    ("redirected", "error", "The platform's address sends elsewhere, which is not followed.", "Put the final https address into "
-     "[uplink] url; if it is right, a portal intercepts."),
-    ("throttled", "warning", "The platform asks to slow down (429).", "Mends itself."),
-    ("unavailable", "warning", "The platform is not available at the moment (503).", "Mends itself."),
-    ("server_error", "warning", "The platform failed (5xx).", "Mends itself. If it stays, tell the platform's operator."),
-    ("answer_unusable", "error", "The answer is none of the contract's.", "Check that [uplink] url is a pegcount receiver of "
-     "version 1; a proxy may change answers."),
-    ("damaged_in_transit", "error", "The platform received other bytes than were sent.", "Something on the way changes bodies: "
-     "let the platform's host pass unaltered."),
-    ("batch_refused", "error", "The platform refuses every batch, even an empty one.", "Compare versions of agent and platform; "
-     "a web application firewall may refuse the requests."),
-    ("no_progress", "warning", "The platform answers, but acknowledges nothing new.", "Tell the platform's operator."),
-    ("conflict", "critical", "The platform holds other events under the same numbers.", "This machine is a clone or was restored "
-     "from a snapshot. A new epoch was begun; stop the other machine if there is one."),
-    ("history_lost", "critical", "The platform asks for events that this site has pruned.", "The platform lost data. Restore it "
-     "there; what is not acknowledged is kept here meanwhile."),
-    ("events_refused", "error", "The platform refused some events; they are in quarantine.", "See the quarantine for each reason."),
-    ("ledger_damaged", "critical", "Stored events do not match their chain; they are not sent.", "Check the disk, keep the ledger "
-     "file, and ask for support."),
-)  # fmt: skip
+    (
+        "dns",
+        "error",
+        "The platform's name cannot be resolved.",
+        "Check the site's DNS server and the host in [uplink] url.",
+    ),
+    (
+        "unreachable",
+        "error",
+        "There is no route to the platform.",
+        "Check the site's internet connection and gateway.",
+    ),
+    (
+        "refused",
+        "error",
+        "The platform's port refuses connections.",
+        "Check host and port in [uplink] url, and firewalls.",
+    ),
+    (
+        "tls",
+        "error",
+        "The platform's certificate is not accepted.",
+        "Check the clock of this machine, its CA certificates, and whether a firewall opens TLS on the way.",
+    ),
+    (
+        "timeout",
+        "warning",
+        "The platform did not answer in time.",
+        "Mends itself. If it stays: [uplink] timeout_s and the line.",
+    ),
+    (
+        "reset",
+        "warning",
+        "The connection broke before the answer was whole.",
+        "Mends itself. If it stays: firewall or proxy.",
+    ),
+    (
+        "transport",
+        "error",
+        "The request could not be sent as HTTP.",
+        "Check [uplink] url, and proxies on the way.",
+    ),
+    (
+        "unauthorized",
+        "error",
+        "The platform does not know this token (401).",
+        "Check [uplink] token or token_file.",
+    ),
+    (
+        "forbidden",
+        "error",
+        "The token is not allowed to report for this site (403).",
+        "Check the site's id, or ask the platform.",
+    ),
+    (
+        "not_found",
+        "error",
+        "There is no pegcount platform at this address (404).",
+        "Check the path in [uplink] url.",
+    ),
+    (
+        "proxy_auth",
+        "error",
+        "A proxy on the way asks for a password (407).",
+        "Let the proxy pass the platform's host.",
+    ),
+    (
+        "captive_portal",
+        "error",
+        "A web page answered instead of the platform.",
+        "A portal or firewall intercepts: let the platform's host pass, or sign in to the portal.",
+    ),
+    (
+        "redirected",
+        "error",
+        "The platform's address sends elsewhere, which is not followed.",
+        "Put the final https address into [uplink] url; if it is right, a portal intercepts.",
+    ),
+    (
+        "throttled",
+        "warning",
+        "The platform asks to slow down (429).",
+        "Mends itself.",
+    ),
+    (
+        "unavailable",
+        "warning",
+        "The platform is not available at the moment (503).",
+        "Mends itself.",
+    ),
+    (
+        "server_error",
+        "warning",
+        "The platform failed (5xx).",
+        "Mends itself. If it stays, tell the platform's operator.",
+    ),
+    (
+        "answer_unusable",
+        "error",
+        "The answer is none of the contract's.",
+        "Check that [uplink] url is a pegcount receiver of version 1; a proxy may change answers.",
+    ),
+    (
+        "damaged_in_transit",
+        "error",
+        "The platform received other bytes than were sent.",
+        "Something on the way changes bodies: let the platform's host pass unaltered.",
+    ),
+    (
+        "batch_refused",
+        "error",
+        "The platform refuses every batch, even an empty one.",
+        "Compare versions of agent and platform; a web application firewall may refuse the requests.",
+    ),
+    (
+        "no_progress",
+        "warning",
+        "The platform answers, but acknowledges nothing new.",
+        "Tell the platform's operator.",
+    ),
+    (
+        "conflict",
+        "critical",
+        "The platform holds other events under the same numbers.",
+        "This machine is a clone or was restored from a snapshot. A new epoch was begun; stop the other "
+        "machine if there is one.",
+    ),
+    (
+        "history_lost",
+        "critical",
+        "The platform asks for events that this site has pruned.",
+        "The platform lost data. Restore it there; what is not acknowledged is kept here meanwhile.",
+    ),
+    (
+        "events_refused",
+        "error",
+        "The platform refused some events; they are in quarantine.",
+        "See the quarantine for each reason.",
+    ),
+    (
+        "ledger_damaged",
+        "critical",
+        "Stored events do not match their chain; they are not sent.",
+        "Check the disk, keep the ledger file, and ask for support.",
+    ),
+)
 
 CATALOGUE = {code: Problem(code, severity, text, hint) for code, severity, text, hint in _TABLE}

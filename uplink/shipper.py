@@ -1,0 +1,379 @@
+"""The loop that brings stored events to one destination.
+
+Laws
+- One upload at a time. A trigger that comes meanwhile is merged: the running upload looks once more before it ends.
+- An upload drains what is there, batch after batch, each acknowledged durably before the next is read, and ends at the
+  first wait. If there was nothing it sends a heartbeat: silence is not the same as no use.
+- It knows no rule of the contract: `session.decide` says what to do, and this does it.
+- `stop` may come in any phase. What was sent and not yet acknowledged is sent again later, and is recognised.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from msgspec import Struct
+
+from uplink import backoff, session
+from uplink.backoff import Backoff
+from uplink.batch import (
+    EVENT_MAX_BYTES,
+    EVENTS_MAX,
+    Batch,
+    BatchError,
+    Head,
+    build,
+    withhold,
+)
+from uplink.outbox import Chunk, Cursor, Identity, Outbox, Refusal, UploadLog
+from uplink.problems import CATALOGUE, Problem
+from uplink.session import Answer, Failure, Moment
+
+log = logging.getLogger(__name__)
+
+REWINDS_MAX = 3
+"""Rewinds in one upload. A platform that loses data once is followed; one that always answers `gap` is not chased."""
+STOP_GRACE_S = 5.0
+"""How long `stop` lets a request in flight come to its answer; systemd kills after 90 s."""
+CONFLICT_SHOWN_MS = 24 * 3_600_000
+"""How long the status page shows that a new epoch had to be begun."""
+
+
+class Destination(Protocol):
+    async def post(self, batch: Batch) -> Answer | Failure:
+        """Send one batch and return whatever came back. Raises nothing."""
+
+    async def close(self) -> None: ...
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """`interval_ms` caps every wait; `max_events` and `max_bytes` (before gzip) bound a batch."""
+
+    interval_ms: int = 900_000
+    max_events: int = EVENTS_MAX
+    max_bytes: int = 4 * 1024 * 1024
+
+
+class UploadReport(Struct, kw_only=True):
+    """What one upload did. `acked` counts events newly acknowledged (refused ones among them); `known` those that the
+    platform had counted under an earlier epoch; `bytes` is encoded. `problem` is the code on which it ended, or empty."""
+
+    began_ms: int
+    sent: int = 0
+    acked: int = 0
+    refused: int = 0
+    known: int = 0
+    batches: int = 0
+    bytes: int = 0
+    ms: int = 0
+    problem: str = ""
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """A problem that stands now."""
+
+    problem: Problem
+    since_ms: int
+    detail: str = ""
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Shipper:
+    """Ships to `destination`, which the outbox knows as `name`."""
+
+    def __init__(
+        self,
+        name: str,
+        outbox: Outbox,
+        destination: Destination,
+        pace: Pace,
+        clock_ms: Callable[[], int] = _wall_clock_ms,
+        random: Random | None = None,
+    ) -> None:
+        self.name = name
+        self.outbox = outbox
+        self.destination = destination
+        self.pace = pace
+        self.clock_ms = clock_ms
+        self.random = random or Random()
+        self.backoff = Backoff()
+        self.limit = pace.max_events
+        self.refused = 0
+        self.refused_since_ms = 0
+        self.stopping = False
+        self.again = False
+        self.report: UploadReport | None = None
+        self._running: asyncio.Task[UploadReport] | None = None
+
+    async def upload(self) -> UploadReport:
+        """Send everything that is there now, whatever the back-off says; see `due_at_ms` for what it says."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._upload(), name=f"upload to {self.name}")
+        else:
+            self.again = True
+        return await asyncio.shield(self._running)
+
+    async def due_at_ms(self) -> int:
+        """When the stored back-off allows the next attempt; in the past where nothing stands against it."""
+        self.backoff = backoff.load((await self.outbox.cursor(self.name)).backoff)
+        return backoff.due_at_ms(self.backoff, self.clock_ms())
+
+    def problems(self) -> list[Standing]:
+        """What stands between the site and this destination, the gravest first."""
+        standing = []
+        if self.backoff.problem in CATALOGUE:
+            standing.append(self._standing(self.backoff.problem, self.backoff.since_ms, self.backoff.detail))
+        renewed_at_ms = self.backoff.renewed_at_ms
+        recently = 0 <= self.clock_ms() - renewed_at_ms < CONFLICT_SHOWN_MS
+        if recently and self.backoff.problem != "conflict":
+            standing.append(self._standing("conflict", renewed_at_ms, ""))
+        if self.refused:
+            standing.append(self._standing("events_refused", self.refused_since_ms, f"{self.refused} since the start"))
+        return sorted(standing, key=lambda each: ("critical", "error", "warning").index(each.problem.severity))
+
+    @staticmethod
+    def _standing(code: str, since_ms: int, detail: str) -> Standing:
+        return Standing(problem=CATALOGUE[code], since_ms=since_ms, detail=detail)
+
+    async def stop(self) -> None:
+        """End the running upload: after the step it is in, or after STOP_GRACE_S by cancelling it. Idempotent."""
+        self.stopping = True
+        if self._running is None or self._running.done():
+            return
+        _done, late = await asyncio.wait({self._running}, timeout=STOP_GRACE_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _upload(self) -> UploadReport:
+        self.limit = min(self.pace.max_events, 2 * self.limit)
+        run = await _Run.begin(self)
+        while not self.stopping:
+            self.again = False
+            await run.drain()
+            if not self.again or run.report.problem:
+                break
+        run.report.ms = self.clock_ms() - run.report.began_ms
+        self.report = run.report
+        return run.report
+
+
+class _Run:
+    """One upload. `position` is the number after which it reads on; `suspect` ends the smallest range in which an event
+    is known to be refused."""
+
+    def __init__(self, shipper: Shipper, identity: Identity, cursor: Cursor) -> None:
+        self.shipper = shipper
+        self.outbox = shipper.outbox
+        self.identity = identity
+        self.cursor = cursor
+        self.position = cursor.acked_through
+        self.acked = cursor.acked_through
+        self.suspect = 0
+        self.rewinds = 0
+        self.withhold: session.Withhold | None = None
+        self.report = UploadReport(began_ms=shipper.clock_ms())
+
+    @classmethod
+    async def begin(cls, shipper: Shipper) -> "_Run":
+        identity, cursor = await shipper.outbox.identity(), await shipper.outbox.cursor(shipper.name)
+        shipper.backoff = backoff.load(cursor.backoff)
+        return cls(shipper, identity, cursor)
+
+    async def drain(self) -> None:
+        """Batch after batch until there is nothing more, a wait, or a stop."""
+        while not self.shipper.stopping and not self.report.problem:
+            chunk = await self._read()
+            if not chunk.bodies and self.report.batches:
+                return
+            await self._step(chunk)
+
+    async def _read(self) -> Chunk:
+        return await self.outbox.read(
+            self.cursor.epoch, self.position, self._events_wanted(), self.shipper.pace.max_bytes
+        )
+
+    def _events_wanted(self) -> int:
+        if self.withhold:
+            return 1
+        if self.position < self.suspect:
+            return max(1, (self.suspect - self.position) // 2)
+        unanswered = self.shipper.backoff.last - self.position
+        return min(self.shipper.limit, unanswered) if unanswered > 0 else self.shipper.limit
+
+    async def _step(self, chunk: Chunk) -> None:
+        head = self._head(chunk)
+        try:
+            batch = await self._build(head, chunk)
+        except BatchError as error:
+            await self._obey(head, self._unbuilt(head, error))
+            return
+        outcome = await self._post(batch)
+        action = session.decide(batch.head, outcome, self._moment())
+        await self._note(batch, action)
+        await self._obey(batch.head, action, outcome.body if isinstance(outcome, Answer) else b"")
+
+    def _head(self, chunk: Chunk) -> Head:
+        named = chunk.first == 1
+        return Head(
+            epoch=self.cursor.epoch,
+            first=chunk.first,
+            last=chunk.last,
+            count=len(chunk.bodies),
+            prev=chunk.prev,
+            chain=chunk.chain,
+            head_time_s=self.shipper.clock_ms() // 1000,
+            after_epoch=self.identity.after_epoch if named else "",
+            after_chain=self.identity.after_chain if named else b"",
+        )
+
+    async def _build(self, head: Head, chunk: Chunk) -> Batch:
+        """In a thread: 8 MiB take zlib a quarter of a second."""
+        if self.withhold and head.count:
+            return await asyncio.to_thread(build, withhold(head, chunk.bodies[0], self.withhold.code), [])
+        if any(len(body) > EVENT_MAX_BYTES for body in chunk.bodies):
+            raise BatchError("too_large", f"an event is larger than {EVENT_MAX_BYTES} bytes")
+        return await asyncio.to_thread(build, head, chunk.bodies)
+
+    def _unbuilt(self, head: Head, error: BatchError) -> session.Action:
+        """What to do where not even a batch came about."""
+        if error.code != "too_large":
+            return session.wait_slow(head, self._moment(), "ledger_damaged", str(error))
+        if head.count > 1:
+            return session.Cut(events=head.count // 2, lasting=False)
+        return session.Withhold(code="too_large", message=str(error))
+
+    async def _post(self, batch: Batch) -> Answer | Failure:
+        began_ms = time.monotonic_ns() // 1_000_000
+        outcome = await self.shipper.destination.post(batch)
+        self.answer_ms = time.monotonic_ns() // 1_000_000 - began_ms
+        self.report.batches += 1
+        self.report.sent += batch.head.count
+        self.report.bytes += len(batch.body)
+        return outcome
+
+    def _moment(self) -> Moment:
+        return Moment(
+            now_ms=self.shipper.clock_ms(),
+            random=self.shipper.random.random(),
+            interval_ms=self.shipper.pace.interval_ms,
+            backoff=self.shipper.backoff,
+        )
+
+    async def _note(self, batch: Batch, action: session.Action) -> None:
+        head = batch.head
+        entry = UploadLog(
+            at_ms=self.shipper.clock_ms(),
+            first=head.first,
+            last=head.last,
+            count=head.count,
+            bytes=len(batch.body),
+            status=_status(action),
+            ms=self.answer_ms,
+        )
+        await self.outbox.log_upload(self.shipper.name, entry)
+
+    async def _obey(self, head: Head, action: session.Action, answer: bytes = b"") -> None:
+        match action:
+            case session.Acknowledge():
+                await self._acknowledge(head, action, answer)
+            case session.Rewind():
+                await self._rewind(head, action)
+            case session.BeginEpoch():
+                await self._begin_epoch(action)
+            case session.Cut():
+                self._cut(head, action)
+            case session.Withhold():
+                self.withhold = action
+            case session.Wait():
+                await self._wait(action)
+
+    async def _acknowledge(self, head: Head, action: session.Acknowledge, answer: bytes) -> None:
+        refused = [self._reasoned(each) for each in action.refused]
+        if action.through > self.acked or refused:
+            await self.outbox.acknowledge(self.shipper.name, head.epoch, action.through, refused, answer)
+        self._count(action, len(refused))
+        self.position = action.through
+        self.withhold = None
+        if action.max_events:
+            self.shipper.limit = min(self.shipper.pace.max_events, action.max_events)
+        await self._remember(backoff.cleared(self.shipper.backoff))
+
+    def _reasoned(self, refusal: Refusal) -> Refusal:
+        """A withheld event's reason is what the platform said when it came whole."""
+        if self.withhold and not refusal.message:
+            return Refusal(seq=refusal.seq, code=refusal.code, message=self.withhold.message)
+        return refusal
+
+    def _count(self, action: session.Acknowledge, refused: int) -> None:
+        self.report.acked += max(0, action.through - self.acked)
+        self.report.refused += refused
+        self.report.known += action.known
+        self.acked = max(self.acked, action.through)
+        if refused:
+            self.shipper.refused_since_ms = self.shipper.refused_since_ms or self.shipper.clock_ms()
+            self.shipper.refused += refused
+            log.warning("%s refused %d event(s); they are in quarantine", self.shipper.name, refused)
+
+    async def _rewind(self, head: Head, action: session.Rewind) -> None:
+        self.rewinds += 1
+        self.withhold = None
+        if action.expected < await self.outbox.horizon(head.epoch):
+            detail = f"it asks for event {action.expected} of epoch {head.epoch}"
+            await self._wait(session.wait_slow(head, self._moment(), "history_lost", detail))
+        elif self.rewinds > REWINDS_MAX:
+            detail = f"it asked {self.rewinds} times to go back"
+            await self._wait(session.wait_slow(head, self._moment(), "no_progress", detail))
+        else:
+            log.warning("%s lacks events from %d on: sending them again", self.shipper.name, action.expected)
+            self.position = action.expected - 1
+
+    async def _begin_epoch(self, action: session.BeginEpoch) -> None:
+        log.error("%s: %s %s", self.shipper.name, CATALOGUE["conflict"].text, CATALOGUE["conflict"].hint)
+        await self._remember(action.backoff)
+        await self.outbox.begin_epoch("conflict")
+        self.identity, self.cursor = await self.outbox.identity(), await self.outbox.cursor(self.shipper.name)
+        self.position = self.acked = self.cursor.acked_through
+        self.suspect, self.withhold = 0, None
+
+    def _cut(self, head: Head, action: session.Cut) -> None:
+        if action.lasting:
+            self.shipper.limit = action.events
+        else:
+            self.suspect = head.last
+
+    async def _wait(self, action: session.Wait) -> None:
+        if action.backoff.problem != self.shipper.backoff.problem:
+            problem = CATALOGUE[action.backoff.problem]
+            log.warning("%s: %s (%s) %s", self.shipper.name, problem.text, action.backoff.detail, problem.hint)
+        self.report.problem = action.backoff.problem
+        await self._remember(action.backoff)
+
+    async def _remember(self, state: Backoff) -> None:
+        if state == self.shipper.backoff:
+            return
+        if self.shipper.backoff.problem and not state.problem:
+            log.info("%s is back", self.shipper.name)
+        self.shipper.backoff = state
+        await self.outbox.save_backoff(self.shipper.name, backoff.dump(state))
+
+
+def _status(action: session.Action) -> str:
+    """The word for a request in the upload log."""
+    match action:
+        case session.Acknowledge():
+            return "duplicate" if action.duplicate else "acknowledged"
+        case session.Wait():
+            return action.backoff.problem
+        case session.Rewind():
+            return "gap"
+        case session.BeginEpoch():
+            return "conflict"
+        case session.Cut() | session.Withhold():
+            return "refused"
