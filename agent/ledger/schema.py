@@ -1,0 +1,148 @@
+"""The ledger's tables, as sqlite-utils migrations: each is applied once, in a transaction, and never changed afterwards.
+
+All tables are STRICT. What is looked up by a derived key is clustered by it (WITHOUT ROWID); what is numbered is a rowid table.
+"""
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("pegcount-ledger")
+
+_TABLES = """
+CREATE TABLE source (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    checkpoint BLOB,
+    time_ms INTEGER NOT NULL DEFAULT 0,
+    heard_at_ms INTEGER NOT NULL DEFAULT 0,
+    legs INTEGER NOT NULL DEFAULT 0,
+    calls INTEGER NOT NULL DEFAULT 0,
+    registrations INTEGER NOT NULL DEFAULT 0,
+    feature_uses INTEGER NOT NULL DEFAULT 0,
+    rejects INTEGER NOT NULL DEFAULT 0,
+    rejects_dropped INTEGER NOT NULL DEFAULT 0,
+    settled_early INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE leg (
+    source INTEGER NOT NULL,
+    call_key TEXT NOT NULL,
+    key TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (source, call_key, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE settling (
+    source INTEGER NOT NULL,
+    call_key TEXT NOT NULL,
+    PRIMARY KEY (source, call_key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE call (
+    id INTEGER PRIMARY KEY,
+    source INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    started_at_ms INTEGER NOT NULL,
+    talk_ms INTEGER NOT NULL,
+    billed_s INTEGER NOT NULL,
+    answered INTEGER NOT NULL,
+    class TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    ending TEXT NOT NULL,
+    caller TEXT NOT NULL,
+    dialled TEXT NOT NULL,
+    booked BLOB NOT NULL,
+    UNIQUE (source, key)
+) STRICT;
+CREATE INDEX call_started ON call (started_at_ms);
+CREATE TABLE registration (
+    source INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    contact TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    user_agent TEXT NOT NULL,
+    PRIMARY KEY (source, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE feature_use (
+    source INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    code TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (source, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE reject (
+    id INTEGER PRIMARY KEY,
+    source INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    message TEXT NOT NULL,
+    position TEXT NOT NULL,
+    excerpt BLOB NOT NULL,
+    UNIQUE (source, key)
+) STRICT;
+CREATE TABLE seat_day (
+    day TEXT NOT NULL,
+    seat TEXT NOT NULL,
+    state BLOB NOT NULL,
+    PRIMARY KEY (day, seat)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE epoch (
+    n INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    started_at_ms INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    after_line INTEGER NOT NULL,
+    after_epoch TEXT NOT NULL,
+    after_chain BLOB NOT NULL
+) STRICT;
+CREATE TABLE event (
+    line INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    epoch INTEGER NOT NULL,
+    recorded_ms INTEGER NOT NULL,
+    chain BLOB NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (id, epoch)
+) STRICT;
+CREATE TABLE destination (
+    name TEXT PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    acked_through INTEGER NOT NULL DEFAULT 0,
+    chain BLOB NOT NULL,
+    backoff BLOB NOT NULL DEFAULT x'',
+    receipt BLOB NOT NULL DEFAULT x'',
+    acked_at_ms INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE quarantine (
+    destination TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    code TEXT NOT NULL,
+    message TEXT NOT NULL,
+    PRIMARY KEY (destination, epoch, sequence)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE upload (
+    id INTEGER PRIMARY KEY,
+    destination TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    took_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE counter (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@migrations()
+def first_tables(db: Database) -> None:
+    for statement in filter(str.strip, _TABLES.split(";")):
+        db.execute(statement)

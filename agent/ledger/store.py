@@ -1,0 +1,115 @@
+"""Opening the ledger's file: durable settings, one writer, migrations, and what to do with a file that is no ledger.
+
+Laws
+- WAL with `synchronous=FULL`: a commit that returned survives a power cut.
+- A file that SQLite cannot read is never written to: it is moved aside, and a new ledger with a new epoch begins.
+- One process writes. A second one is refused at once, before it changed anything.
+"""
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import IO
+
+from msgspec import Struct
+from sqlite_utils import Database
+
+from agent.ledger.errors import LedgerError, LedgerLocked
+from agent.ledger.schema import migrations
+
+BUSY_MS = 10_000
+"""How long a reader's lock may keep the writer: a checkpoint of a large WAL on a slow disk takes a few seconds."""
+
+WAL_LIMIT_BYTES = 64 << 20
+
+
+class Opened(Struct):
+    db: Database
+    lock: IO[bytes]
+    quarantined: str = ""
+
+
+def open_for_writing(path: Path) -> Opened:
+    """Open or make the ledger. `quarantined` names the file that an unreadable one was moved to."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _lock(path)
+    except OSError as error:
+        raise LedgerError(
+            f"cannot open the ledger {path}: {error.strerror}", "check the folder's owner and rights"
+        ) from error
+    try:
+        return Opened(_open(path), lock)
+    except sqlite3.DatabaseError as error:
+        if not _unreadable(error):
+            raise LedgerError(
+                f"cannot open the ledger {path}: {error}", "check the disk and the file's rights"
+            ) from error
+        aside = _move_aside(path)
+        return Opened(_open(path), lock, str(aside))
+
+
+def _lock(path: Path) -> IO[bytes]:
+    lock = open(path.with_name(path.name + ".lock"), "ab")  # noqa: SIM115  # held as long as the ledger is open
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise LedgerLocked(
+            f"another pegcount writes the ledger {path}",
+            "stop it first: systemctl stop pegcount, or look for its process",
+        ) from None
+    return lock
+
+
+def _open(path: Path) -> Database:
+    conn = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+    os.chmod(path, 0o600)
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        f"journal_size_limit = {WAL_LIMIT_BYTES}",
+        "cache_size = -16384",
+        "wal_autocheckpoint = 2000",
+        "temp_store = MEMORY",
+    ):
+        conn.execute(f"PRAGMA {pragma}")
+    return _migrated(conn)
+
+
+def _migrated(conn: sqlite3.Connection) -> Database:
+    db = Database(conn)
+    migrations.apply(db)
+    return db
+
+
+def open_in_memory() -> Database:
+    """A ledger that stores nothing, for looking at what a file would give."""
+    return _migrated(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
+
+
+def open_for_reading(path: Path) -> Database:
+    """Raises LedgerError where there is no ledger."""
+    if not path.exists():
+        raise LedgerError(f"there is no ledger at {path}", "it is made when `pegcount run` starts for the first time")
+    conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5, check_same_thread=False)
+    conn.execute("PRAGMA query_only = 1")
+    return Database(conn)
+
+
+def _unreadable(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorname", "").split("_")[1:2] in (["NOTADB"], ["CORRUPT"])
+
+
+def _move_aside(path: Path) -> Path:
+    aside = path
+    number = 0
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.unreadable-{number}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside

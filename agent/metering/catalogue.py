@@ -1,0 +1,58 @@
+"""The catalogue: the names of meters, features and call classes that pegcount knows, each with its meaning.
+
+The tables are the one place of these names; docs/reference/meters.md is written from them, and a test holds every name that
+code or configuration uses against them.
+"""
+
+METERS: dict[str, tuple[str, str]] = {
+    "call": ("call", "one call, however many legs, forks or sources saw it"),
+    "voice.minutes": ("min", "minutes of an answered call, in the configured increment and minimum"),
+    "seat.day": ("seat-day", "a seat and local day, with its level"),
+    "feature.use": ("use", "use of a feature by a seat"),
+}
+"""meter -> (unit, meaning)"""
+
+FEATURES: dict[str, str] = {
+    "auto_attendant": "a menu answered the call",
+    "call_forward_busy": "forwarded because the called seat was busy",
+    "call_forward_no_answer": "forwarded because nobody answered in time",
+    "call_forward_unconditional": "forwarded at once",
+    "caller_id_override": "the caller showed another number than the seat's own",
+    "click_to_dial": "the call was started by an application",
+    "conference": "took part in a conference bridge or three-way call",
+    "directory": "dialled by name",
+    "do_not_disturb": "the seat refused calls by its own wish",
+    "encrypted_call": "media or signalling was encrypted (SRTP, TLS)",
+    "fax": "sent or received a fax",
+    "find_me_follow_me": "rung one after the other at several places",
+    "hold": "a call was put on hold",
+    "intercom": "the called phone answered by itself",
+    "message": "a SIP MESSAGE was sent",
+    "paging": "announced to a group of phones",
+    "park": "a call was parked or fetched from where it was parked",
+    "pickup": "answered a call that rang elsewhere",
+    "presence": "watched the state of other seats",
+    "queue": "a call waited in a queue",
+    "recording": "a call was recorded",
+    "ring_group": "a group number rang several seats",
+    "simultaneous_ring": "one seat's number rang at several devices",
+    "transfer_attended": "a call was handed on after asking",
+    "transfer_blind": "a call was handed on without asking",
+    "video": "a call had video",
+    "voicemail_deposit": "a caller left a message in a voicemail box",
+    "voicemail_retrieve": "a voicemail box was listened to",
+}
+
+CLASSES: dict[str, str] = {
+    "internal": "extension to extension in one office",
+    "on_net": "to another location or a number that is the provider's own",
+    "local": "outward, within the site's own area",
+    "national": "outward, within the country",
+    "mobile": "outward, to a mobile number of the country",
+    "international": "outward, to another country",
+    "toll_free": "outward, free for the caller",
+    "premium": "outward, at a premium or shared-cost rate",
+    "emergency": "an emergency number",
+    "inbound": "from outside to the site",
+    "service": "voicemail box, echo test, feature code",
+}

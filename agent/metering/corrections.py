@@ -1,0 +1,156 @@
+"""Charges -> micro-transactions: what is new against what was booked before, and nothing else.
+
+Laws
+- What is booked under a key only ever changes by events, so the sum of a slot's events is what its last charge says.
+- An event's id comes from the site, the source, the key, the slot and how often that slot has changed before. The same
+  history gives the same ids on any machine.
+- A charge that repeats gives no event.
+"""
+
+from msgspec import Struct
+
+from agent.metering.catalogue import METERS
+from agent.metering.charge import Charge, SeatUse, Slot, decimal_text
+from uplink.events import MicroTransaction, event_id
+
+
+class Entry(Struct, frozen=True, array_like=True, gc=False):
+    """One slot of what is booked: the amount now, how many events made it, and the time that they carry."""
+
+    slot: Slot
+    amount: int
+    events: int
+    time_ms: int
+
+
+class Booked(Struct, frozen=True, array_like=True):
+    """All that is booked under one key. A slot once used stays, at amount 0, so that its ids are not used again."""
+
+    entries: tuple[Entry, ...] = ()
+    seats: tuple[SeatUse, ...] = ()
+
+
+class Booking(Struct, frozen=True):
+    """What a charge changes: events to write, the new state, seats gained and lost."""
+
+    events: list[MicroTransaction]
+    booked: Booked
+    gained: list[SeatUse]
+    lost: list[SeatUse]
+
+
+NOTHING = Booked()
+
+
+def book(site: str, source: str, charge: Charge, booked: Booked = NOTHING) -> Booking:
+    """Pure. `source` is the source's configured name: with the key it says which record the events come from."""
+    before = {entry.slot: entry for entry in booked.entries}
+    events: list[MicroTransaction] = []
+    entries: list[Entry] = []
+    reference = event_id(site, "call", source, charge.key)
+    for measure in charge.measures:
+        entry = before.pop(measure.slot, None)
+        if entry is None:
+            entry = Entry(measure.slot, 0, 0, charge.time_ms)
+        if entry.events == 0 or entry.amount != measure.amount:
+            events.append(_event(site, source, charge.key, reference, entry, measure.amount, measure.told))
+            entry = Entry(entry.slot, measure.amount, entry.events + 1, entry.time_ms)
+        entries.append(entry)
+    for entry in before.values():
+        if entry.amount:
+            events.append(_event(site, source, charge.key, reference, entry, 0, {}))
+            entry = Entry(entry.slot, 0, entry.events + 1, entry.time_ms)
+        entries.append(entry)
+    gained, lost = _seat_changes(booked.seats, charge.seats)
+    return Booking(events, Booked(tuple(entries), charge.seats), gained, lost)
+
+
+def _event(
+    site: str, source: str, key: str, reference: str, entry: Entry, amount: int, told: dict[str, str | int]
+) -> MicroTransaction:
+    slot = entry.slot
+    identity = (slot.meter, source, key, slot.subject, slot.day, slot.call_class, slot.country, slot.feature)
+    data: dict[str, str | int] = {"call": reference}
+    if slot.call_class:
+        data["class"] = slot.call_class
+    if slot.country:
+        data["country"] = slot.country
+    if slot.feature:
+        data["feature"] = slot.feature
+    data.update(told)
+    return MicroTransaction(
+        id=event_id(site, *identity, str(entry.events)),
+        meter=slot.meter,
+        subject=slot.subject,
+        time_ms=entry.time_ms,
+        quantity=decimal_text(amount - entry.amount),
+        unit=METERS[slot.meter][0],
+        data=data,
+        corrects=event_id(site, *identity, "0") if entry.events else "",
+    )
+
+
+def _seat_changes(old: tuple[SeatUse, ...], new: tuple[SeatUse, ...]) -> tuple[list[SeatUse], list[SeatUse]]:
+    if not old:
+        return list(new), []
+    if old == new:
+        return [], []
+    return [use for use in new if use not in old], [use for use in old if use not in new]
+
+
+class SeatDay(Struct, frozen=True, array_like=True):
+    """What is known of a seat on a local day: how many records show it active or registered, how often it used each
+    feature, the level its seat-day is booked at (None: not booked), and how many events each level has had."""
+
+    active: int = 0
+    registered: int = 0
+    features: dict[str, int] = {}
+    level: str | None = None
+    events: dict[str, int] = {}
+
+    def changed(self, use: SeatUse, by: int) -> "SeatDay":
+        """With one use more (`by` 1) or less (-1)."""
+        features = self.features
+        if use.features:
+            features = dict(features)
+            for code in use.features:
+                features[code] = features.get(code, 0) + by
+        active = self.active + by * use.active
+        registered = self.registered + by * (not use.active)
+        return SeatDay(active, registered, features, self.level, self.events)
+
+    def used(self) -> list[str]:
+        return [code for code, uses in self.features.items() if uses > 0]
+
+
+def book_seat_day(
+    site: str, seat: str, day: str, time_ms: int, state: SeatDay, level: str | None
+) -> tuple[list[MicroTransaction], SeatDay]:
+    """Book `seat` on `day` at `level` (None: it does not count). A change of level takes one seat-day back from the old level
+    and books one at the new. `time_ms` is the start of the day."""
+    if state.level == level:
+        return [], state
+    transactions = []
+    events = dict(state.events)
+    for of_level, quantity in ((state.level, "-1"), (level, "1")):
+        if of_level is not None:
+            made = events.get(of_level, 0)
+            transactions.append(_seat_event(site, seat, day, time_ms, of_level, quantity, made))
+            events[of_level] = made + 1
+    return transactions, SeatDay(state.active, state.registered, state.features, level, events)
+
+
+def _seat_event(site: str, seat: str, day: str, time_ms: int, level: str, quantity: str, made: int) -> MicroTransaction:
+    data: dict[str, str | int] = {"day": day}
+    if level:
+        data["level"] = level
+    return MicroTransaction(
+        id=event_id(site, "seat.day", seat, day, level, str(made)),
+        meter="seat.day",
+        subject=seat,
+        time_ms=time_ms,
+        quantity=quantity,
+        unit=METERS["seat.day"][0],
+        data=data,
+        corrects=event_id(site, "seat.day", seat, day, level, "0") if made else "",
+    )

@@ -1,0 +1,157 @@
+"""Records -> charges: the heart of the metering, and pure.
+
+Laws
+- The same record and rules give the same charge; no clock, no state, no order.
+- A call is one `call`, and one `voice.minutes` if it was answered, whatever its legs.
+- Who consumed a call: the seat that placed it, else the seat that answered it, else the only seat it was offered to,
+  else the number it was for.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from agent.metering.charge import UNIT, Charge, Measure, SeatUse, Slot, minutes_amount
+from agent.metering.classes import Dialled, classify
+from agent.metering.days import local_day
+from agent.metering.pattern import compiled
+from agent.metering.rules import Metering, Site
+from collectors.records import Call, FeatureUse, Registration
+
+MASKED_DIGITS = 4
+"""How many digits at the end of an outside number are hidden before it leaves the site (the subscriber's own part)."""
+
+SHORT_NUMBER = 7
+"""Numbers shorter than this are the office's own (extensions, services) and tell nothing of an outsider."""
+
+
+def billed_seconds(talk_ms: int, increment_s: int, minimum_s: int) -> int:
+    """Started increments count whole, and no answered call is below the minimum: 61 s at 60/60 is 120 s."""
+    increments = -(-talk_ms // (increment_s * 1000))
+    return max(increments * increment_s, minimum_s)
+
+
+class Meter:
+    """The rules of one site, ready to be applied."""
+
+    def __init__(self, site: Site, metering: Metering) -> None:
+        self.site = site
+        self.metering = metering
+        self._plan = site.dialplan
+        self._is_seat = compiled(site.dialplan.extensions).fullmatch
+        self._levels = _cumulative(metering)
+
+    # --- calls
+
+    def call(self, call: Call) -> Charge:
+        dialled = self._classify(call)
+        subject = self._subject(call)
+        day = local_day(call.started_at_ms, self.site.timezone)
+        slot = Slot("call", subject, day, dialled.call_class, dialled.country)
+        measures = [Measure(slot, UNIT, self._told(call))]
+        billed_s = 0
+        if call.answered_at_ms is not None:
+            billed_s = billed_seconds(call.talk_ms, self.metering.increment_s, self.metering.minimum_s)
+            slot = Slot("voice.minutes", subject, day, dialled.call_class, dialled.country)
+            told: dict[str, str | int] = {"billed_s": billed_s, "talk_ms": call.talk_ms}
+            measures.append(Measure(slot, minutes_amount(billed_s), told))
+        measures += self._features(call, subject, day)
+        return Charge(
+            key=call.key,
+            time_ms=call.started_at_ms,
+            measures=tuple(measures),
+            seats=self._seats_of(call, day),
+            call_class=dialled.call_class,
+            billed_s=billed_s,
+        )
+
+    def _classify(self, call: Call) -> Dialled:
+        if not self._is_seat(call.caller.endpoint):
+            return Dialled("inbound")
+        if call.dialled in call.offered and self._is_seat(call.dialled):
+            return Dialled("internal")
+        return classify(call.dialled, self._plan, bool(call.trunk_out))
+
+    def _subject(self, call: Call) -> str:
+        if self._is_seat(call.caller.endpoint):
+            return call.caller.endpoint
+        if call.answered_by and self._is_seat(call.answered_by.endpoint):
+            return call.answered_by.endpoint
+        offered = [endpoint for endpoint in call.offered if self._is_seat(endpoint)]
+        return offered[0] if len(offered) == 1 else call.dialled or call.trunk_in or "site"
+
+    def _told(self, call: Call) -> dict[str, str | int]:
+        told: dict[str, str | int] = {"outcome": call.outcome, "talk_ms": call.talk_ms}
+        for name, number in (("caller", call.caller.number or call.caller.endpoint), ("dialled", call.dialled)):
+            if shown := self.shown(number):
+                told[name] = shown
+        if call.answered_by and call.answered_by.endpoint:
+            told["answered_by"] = self.shown(call.answered_by.endpoint) or "seat"
+        if call.trunk_in or call.trunk_out:
+            told["trunk"] = call.trunk_in or call.trunk_out
+        if call.ending != "confirmed":
+            told["ending"] = call.ending
+        return told
+
+    def shown(self, number: str) -> str:
+        """A number as it may leave the site (`metering.numbers`)."""
+        if self.metering.numbers == "full" or len(number) < SHORT_NUMBER:
+            return number
+        return number[:-MASKED_DIGITS] + "x" * MASKED_DIGITS if self.metering.numbers == "masked" else ""
+
+    def _features(self, call: Call, subject: str, day: str) -> Iterator[Measure]:
+        counts: dict[Slot, int] = {}
+        for use in call.features:
+            seat = use.endpoint if self._is_seat(use.endpoint) else subject
+            slot = Slot("feature.use", seat, day, feature=use.code)
+            counts[slot] = counts.get(slot, 0) + use.count
+        return (Measure(slot, count * UNIT, {}) for slot, count in counts.items())
+
+    def _seats_of(self, call: Call, day: str) -> tuple[SeatUse, ...]:
+        answered = call.answered_by.endpoint if call.answered_by else ""
+        used: dict[str, list[str]] = {}
+        for endpoint in (call.caller.endpoint, answered, *call.offered):
+            if self._is_seat(endpoint):
+                used.setdefault(endpoint, [])
+        for use in call.features:
+            if self._is_seat(use.endpoint):
+                used.setdefault(use.endpoint, []).append(use.code)
+        return tuple([SeatUse(seat, day, True, tuple(features)) for seat, features in used.items()])
+
+    # --- what belongs to no call
+
+    def registration(self, registration: Registration) -> Charge:
+        seats: tuple[SeatUse, ...] = ()
+        if registration.state == "registered" and self._is_seat(registration.endpoint):
+            seats = (SeatUse(registration.endpoint, local_day(registration.at_ms, self.site.timezone), False),)
+        return Charge(registration.key, registration.at_ms, (), seats)
+
+    def feature(self, use: FeatureUse) -> Charge:
+        day = local_day(use.at_ms, self.site.timezone)
+        slot = Slot("feature.use", use.endpoint or "site", day, feature=use.code)
+        seats: tuple[SeatUse, ...] = ()
+        if self._is_seat(use.endpoint):
+            seats = (SeatUse(use.endpoint, day, True, (use.code,)),)
+        return Charge(use.key, use.at_ms, (Measure(slot, use.count * UNIT, {}),), seats)
+
+    # --- seats
+
+    def seat_counts(self, registered: bool, active: bool) -> bool:
+        """Whether a seat that was registered or active that day makes a billable seat-day."""
+        when = self.metering.seat_when
+        return (registered and "registered" in when) or (active and "active" in when)
+
+    def level(self, features: Iterable[str]) -> str:
+        """The lowest level that holds all of `features` that any level holds; empty where no levels are configured."""
+        if not self._levels:
+            return ""
+        needed = self._levels[-1][1].intersection(features)
+        return next(name for name, held in self._levels if needed <= held)
+
+
+def _cumulative(metering: Metering) -> list[tuple[str, frozenset[str]]]:
+    """Each level holds what the lower ones hold: that is what makes them levels."""
+    held: frozenset[str] = frozenset()
+    levels = []
+    for level in metering.levels:
+        held |= frozenset(level.features)
+        levels.append((level.name, held))
+    return levels
