@@ -31,6 +31,7 @@ REFUSALS = {
         "another program has this port; find it with 'ss -ulpn' and give one of the two another port",
     ),
     errno.EADDRNOTAVAIL: (SourceUnavailable, "this machine has no such address (yet); see 'ip address'"),
+    errno.EAFNOSUPPORT: (SourceMisconfigured, "this machine has no IPv6: listen on an IPv4 address"),
     errno.EACCES: (SourceMisconfigured, "ports below 1024 need CAP_NET_BIND_SERVICE; 9060 needs nothing"),
 }
 
@@ -75,12 +76,13 @@ def _inherit(name: str, descriptor: int) -> socket.socket:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_DGRAM)
+    opened = None
     try:
+        opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         opened.bind((host, port))
     except OSError as error:
-        opened.close()
+        if opened:
+            opened.close()
         kind, hint = REFUSALS.get(error.errno or 0, (SourceUnavailable, ""))
         raise kind(f"cannot listen on {host} port {port}: {error.strerror}", hint) from error
     return opened

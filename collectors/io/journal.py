@@ -49,7 +49,7 @@ def _no_length(_: memoryview) -> int:
 class Journal:
     """The journal in `folder`, read on from `start` (None: from its beginning). For one thread of one process; only what
     `flush` returns is for another thread. `position` is the place of the next datagram to be read; `missing` says that
-    `start` was no longer there, `damaged_bytes` what a power cut made unreadable."""
+    `start` was no longer there, `recovered` how many datagrams had been received but not yet sealed."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Journal:
         """`own_length`: how to tell the length of a datagram that was received but not sealed; such a datagram counts as
         received at `now_us`. Raises OSError where the folder cannot be used."""
         self.full = False
-        self.damaged_bytes = 0
+        self.recovered = 0
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._limit_bytes = limit_bytes
@@ -91,16 +91,11 @@ class Journal:
             self.position = Position(start.segment + 1)
         else:
             self.position = start
-        if self._torn:
-            self._roll(self._numbers[-1] + 1)
 
     def _recover(self, own_length: OwnLength, now_us: int) -> Position | None:
         """Find the end of each segment; the end of the last one is the end of the journal."""
-        self._torn = False
         for number in self._numbers:
-            damaged = self._segment(number).recover(own_length, now_us)
-            self._torn = damaged > 0
-            self.damaged_bytes += damaged
+            self.recovered += self._segment(number).recover(own_length, now_us)
             self._close_except(number)
         return Position(number, self._segment(number).end) if self._numbers else None
 

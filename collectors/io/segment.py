@@ -106,20 +106,20 @@ class Segment:
         return Datagram(self.number, offset, received_us, self._map[start : start + length])
 
     def recover(self, own_length: OwnLength, received_us: int) -> int:
-        """Find the end of a segment that another process wrote, and seal the slots that it could not. Returns how many
-        bytes of no known form lie behind the end: none, unless a power cut tore the file."""
+        """Find the end of a segment that another process wrote, and seal the slots that it could not: one after a kill;
+        after a power cut, which may lose any page, as many as there are holes. Returns how many. Afterwards every byte
+        that is not zero stands in a slot."""
         data_end = self._data_end()
-        offset = 0
+        offset = sealed = 0
         while offset + HEADER_BYTES < data_end:
             length = self._sealed_length(offset)
             if not length:
                 length = self._unsealed_length(offset, data_end, own_length)
-                if not length:
-                    break
                 self._seal(offset, received_us, length)
+                sealed += 1
             offset = next_slot(offset, length)
         self.end = offset
-        return max(0, data_end - offset)
+        return sealed
 
     def _sealed_length(self, offset: int) -> int:
         _, check, length = HEADER.unpack_from(self._map, offset)
@@ -128,16 +128,13 @@ class Segment:
 
     def _unsealed_length(self, offset: int, data_end: int, own_length: OwnLength) -> int:
         start = offset + HEADER_BYTES
-        room = min(start + DATAGRAM_MAX_BYTES, self.size_bytes)
-        claimed = own_length(self._view[start:room])
-        if claimed and start + claimed <= room and self._follows(offset, claimed, data_end):
+        claimed = own_length(self._view[start : start + DATAGRAM_MAX_BYTES])
+        behind = next_slot(offset, claimed)
+        if claimed and start + claimed <= self.size_bytes and (behind >= data_end or self._sealed_length(behind)):
             return claimed
-        return data_end - start if data_end <= room else 0
-
-    def _follows(self, offset: int, length: int, data_end: int) -> bool:
-        """Whether what stands behind a slot of `length` is nothing, or another slot."""
-        behind = next_slot(offset, length)
-        return behind >= data_end or self._sealed_length(behind) > 0
+        found = range(offset + 2 * ALIGN_BYTES + HEADER_BYTES, data_end - HEADER_BYTES, ALIGN_BYTES)
+        until = next((at for at in found if self._sealed_length(at)), data_end)
+        return min(until - start, DATAGRAM_MAX_BYTES & -ALIGN_BYTES)
 
     def _data_end(self) -> int:
         """The offset behind the last byte that is not zero."""
