@@ -42,8 +42,9 @@ _UPSERT_CALL = (
 class Source:
     """One source while the ledger is open."""
 
-    def __init__(self, source_id: int, name: str, kind: Kind, settling: Settling) -> None:
+    def __init__(self, source_id: int, name: str, kind: Kind, settling: Settling, pruned_before_ms: int) -> None:
         self.id = source_id
+        self.pruned_before_ms = pruned_before_ms
         self.name = name
         self.kind = kind
         self.settling = settling
@@ -86,10 +87,10 @@ class Intake:
     def open_source(self, name: str, kind: Kind, settle_ms: int) -> bytes | None:
         """Make a source known and build its waiting calls anew. Returns its last durable checkpoint."""
         self._db.execute("INSERT OR IGNORE INTO source (name, kind) VALUES (?, ?)", (name, kind.name))
-        source_id, checkpoint, time_ms = self._db.execute(
-            "SELECT id, checkpoint, time_ms FROM source WHERE name = ?", (name,)
+        source_id, checkpoint, time_ms, pruned_before_ms = self._db.execute(
+            "SELECT id, checkpoint, time_ms, pruned_before_ms FROM source WHERE name = ?", (name,)
         ).fetchone()
-        source = Source(source_id, name, kind, Settling(settle_ms, time_ms))
+        source = Source(source_id, name, kind, Settling(settle_ms, time_ms), pruned_before_ms)
         self._load_waiting(source)
         self.sources[name] = source
         return checkpoint  # type: ignore[no-any-return]
@@ -98,7 +99,9 @@ class Intake:
         """After a rolled-back transaction: forget what is in memory and read it again."""
         self._seats.forget()
         for source in self.sources.values():
-            (time_ms,) = self._db.execute("SELECT time_ms FROM source WHERE id = ?", (source.id,)).fetchone()
+            time_ms, source.pruned_before_ms = self._db.execute(
+                "SELECT time_ms, pruned_before_ms FROM source WHERE id = ?", (source.id,)
+            ).fetchone()
             source.settling = Settling(source.settling.settle_ms, time_ms)
             self._load_waiting(source)
 
@@ -133,8 +136,11 @@ class Intake:
 
     def _keep(self, source: Source, batch: Batch, work: Work) -> None:
         legs = [record for record in batch.records if isinstance(record, Leg)]
+        legs_given = len(legs)
+        if source.pruned_before_ms:
+            legs = self._without_stale(source, legs)
         counts = {"legs": self._keep_legs(source, legs, work) if legs else 0, "registrations": 0, "feature_uses": 0}
-        if len(legs) != len(batch.records):
+        if legs_given != len(batch.records):
             for record in batch.records:
                 if isinstance(record, Registration):
                     counts["registrations"] += self._keep_registration(source, record)
@@ -150,6 +156,13 @@ class Intake:
         )
 
     # --- legs and calls
+
+    def _without_stale(self, source: Source, legs: list[Leg]) -> list[Leg]:
+        """What began before the horizon was metered and pruned long ago: were it kept, it would be counted again."""
+        fresh = [leg for leg in legs if leg.started_at_ms >= source.pruned_before_ms]
+        if len(fresh) < len(legs):
+            self._db.execute("UPDATE source SET stale = stale + ? WHERE id = ?", (len(legs) - len(fresh), source.id))
+        return fresh
 
     def _keep_legs(self, source: Source, legs: Sequence[Leg], work: Work) -> int:
         self._recall_metered(source, [leg.call_key for leg in legs], work)
@@ -275,9 +288,9 @@ class Intake:
 
     def _write(self, work: Work) -> None:
         conn = self._db.conn
-        seat_events = self._seats.flush()
+        work.events += self._seats.flush()
         corrections = sum(1 for event in work.events if event.corrects)
-        self._numbering.append(work.events + seat_events, work.now_ms)
+        self._numbering.append(work.events, work.now_ms)
         conn.executemany(_UPSERT_CALL, list(work.calls.values()))
         for source_id, fresh in work.fresh.items():
             self._db.execute("UPDATE source SET calls = calls + ? WHERE id = ?", (fresh, source_id))

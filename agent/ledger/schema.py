@@ -21,7 +21,8 @@ CREATE TABLE source (
     feature_uses INTEGER NOT NULL DEFAULT 0,
     rejects INTEGER NOT NULL DEFAULT 0,
     rejects_dropped INTEGER NOT NULL DEFAULT 0,
-    settled_early INTEGER NOT NULL DEFAULT 0
+    pruned_before_ms INTEGER NOT NULL DEFAULT 0,
+    stale INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE leg (
     source INTEGER NOT NULL,

@@ -98,7 +98,8 @@ class CallView(Struct, frozen=True, kw_only=True):
 
 
 class TodayView(Struct, frozen=True, kw_only=True):
-    """The site's local day. `minutes` are billed minutes, an exact decimal as text."""
+    """The site's local day. `minutes` are billed minutes, an exact decimal as text; `features` counts the seats that used
+    each; `seats` may be cut short, `seat_count` is of all."""
 
     day: str
     calls: int = 0
@@ -107,6 +108,7 @@ class TodayView(Struct, frozen=True, kw_only=True):
     by_class: dict[str, int] = {}
     by_hour: tuple[int, ...] = ()
     seats: tuple[SeatView, ...] = ()
+    seat_count: int = 0
     features: dict[str, int] = {}
     latest: tuple[CallView, ...] = ()
 

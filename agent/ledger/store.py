@@ -84,9 +84,10 @@ def _migrated(conn: sqlite3.Connection) -> Database:
     return db
 
 
-def open_in_memory() -> Database:
-    """A ledger that stores nothing, for looking at what a file would give."""
-    return _migrated(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
+def open_temporary() -> Database:
+    """A ledger that is gone when it is closed, for looking at what a file would give: SQLite keeps it in memory and, where it
+    grows, in an unnamed temporary file (sqlite.org/inmemorydb.html)."""
+    return _migrated(sqlite3.connect("", isolation_level=None, check_same_thread=False))
 
 
 def open_for_reading(path: Path) -> Database:

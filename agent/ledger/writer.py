@@ -24,6 +24,7 @@ from sqlite_utils import Database
 from agent.ledger.errors import LedgerError, LedgerFull
 from agent.ledger.intake import Intake
 from agent.ledger.numbering import Numbering
+from agent.ledger.retention import prune_events, prune_records
 from agent.ledger.store import open_for_writing
 from agent.metering.meter import Meter
 from agent.metering.rules import Metering, Site
@@ -34,6 +35,7 @@ COMMIT_EVERY_S = 1.0
 
 FULL_BATCH = 1_000
 RETRY_S = 5.0
+DAY_MS = 24 * 3600 * 1000
 TICK_S = 0.5
 
 log = logging.getLogger("pegcount.ledger")
@@ -84,6 +86,7 @@ class Ledger:
         self.clock_ms = clock_ms
         opened = open_for_writing(path)
         self.quarantined = opened.quarantined
+        self._timezone = site.timezone
         self.trouble: LedgerError | None = None
         self.trouble_since_ms = 0
         self._db, self._lock = opened.db, opened.lock
@@ -115,6 +118,19 @@ class Ledger:
 
     def sink(self, source: str) -> _SourceSink:
         return _SourceSink(self, source)
+
+    def waiting_calls(self) -> int:
+        """Calls that still gather legs."""
+        return self.intake.waiting()
+
+    def prune(self, now_ms: int) -> int:
+        """One step of retention; returns how many rows went (0: nothing left to do for now). See `retention`."""
+        before_ms = now_ms - self.settings.retention_days * DAY_MS
+
+        def step(db: Database) -> int:
+            return prune_events(db, before_ms) + prune_records(db, self.intake, before_ms, self._timezone)
+
+        return self.do(step).result()
 
     def do(self, action: Callable[[Database], T]) -> "concurrent.futures.Future[T]":
         """Run `action` on the writing connection, in a transaction of its own kind: what it changes is durable when the
