@@ -1,0 +1,230 @@
+"""One batch into the SQLite store, within a transaction that the caller holds.
+
+Laws
+- Read, decide, write: the placement is decided on what is stored, in the transaction that then changes it.
+- Totals are decimals from end to end; no binary fraction comes near a quantity.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+from decimal import Context, Decimal
+
+from msgspec import Struct
+
+from uplink.batch import Head, chain_through
+from uplink.events import CHAIN_START
+from uplink.receiver.placing import Append, Duplicate, place
+from uplink.receiver.screen import Screened
+from uplink.receiver.storage import Appended, Exceptional, Incoming
+from uplink.receiver.storage.schema import COUNTED, KNOWN, REJECTED, STATUS_NAMES
+
+_exact = Context(prec=64)
+"""18 digits before the point and 12 behind it, summed up over 10^30 events."""
+
+
+class _Epoch(Struct, frozen=True):
+    """A row of `epoch`; `id` 0 for one that is not there yet."""
+
+    id: int
+    acked_through: int
+    chain: bytes
+    reached_ms: int
+
+
+def book(db: sqlite3.Connection, incoming: Incoming) -> Appended:
+    """Store what is new of a batch and say what became of all of it."""
+    site_id = _site(db, incoming.site)
+    epoch = _epoch(db, site_id, incoming.head.epoch)
+    bodies = [event.body for event in incoming.events]
+    placement = place(epoch.acked_through, incoming.head, bodies, lambda seq: _chain_at(db, epoch, seq))
+    counted = 0
+    if isinstance(placement, Append):
+        epoch_id = epoch.id or _begin(db, site_id, incoming)
+        counted = _append(db, site_id, epoch_id, epoch, incoming, placement.skip)
+    elif isinstance(placement, Duplicate):
+        epoch_id = epoch.id
+    else:
+        return Appended(placement=placement, acked_through=epoch.acked_through)
+    return Appended(
+        placement=placement,
+        acked_through=max(incoming.head.last, incoming.head.first - 1),
+        counted=counted,
+        exceptions=_exceptions(db, epoch_id, incoming.head),
+    )
+
+
+def _site(db: sqlite3.Connection, name: str) -> int:
+    db.execute("INSERT OR IGNORE INTO site (name) VALUES (?)", (name,))
+    return int(db.execute("SELECT id FROM site WHERE name = ?", (name,)).fetchone()[0])
+
+
+def _epoch(db: sqlite3.Connection, site_id: int, name: str) -> _Epoch:
+    row = db.execute(
+        "SELECT id, acked_through, chain, reached_ms FROM epoch WHERE site_id = ? AND name = ?", (site_id, name)
+    ).fetchone()
+    return _Epoch(*row) if row else _Epoch(0, 0, CHAIN_START, 0)
+
+
+def _chain_at(db: sqlite3.Connection, epoch: _Epoch, seq: int) -> bytes:
+    """The chain value after `seq`: stored where a batch ended there, else worked out from the end of the one before it."""
+    if seq == epoch.acked_through:
+        return epoch.chain
+    last, chain = db.execute(
+        "SELECT last, chain FROM batch WHERE epoch_id = ? AND last <= ? ORDER BY last DESC LIMIT 1", (epoch.id, seq)
+    ).fetchone() or (0, CHAIN_START)
+    rows = db.execute(
+        "SELECT body FROM event WHERE epoch_id = ? AND seq > ? AND seq <= ? ORDER BY seq", (epoch.id, last, seq)
+    )
+    return chain_through(chain, [body for (body,) in rows])
+
+
+def _begin(db: sqlite3.Connection, site_id: int, incoming: Incoming) -> int:
+    head = incoming.head
+    before = db.execute(
+        "SELECT chain FROM epoch WHERE site_id = ? AND name = ?", (site_id, head.after_epoch)
+    ).fetchone()
+    matches = None if not head.after_epoch else int(before is not None and before[0] == head.after_chain)
+    row = db.execute(
+        "INSERT INTO epoch (site_id, name, acked_through, chain, reached_ms, began_ms, seen_ms, skew_ms,"
+        " after_epoch, after_chain, after_matches) VALUES (?, ?, 0, ?, 0, ?, 0, 0, ?, ?, ?) RETURNING id",
+        (site_id, head.epoch, CHAIN_START, incoming.now_ms, head.after_epoch, head.after_chain, matches),
+    ).fetchone()
+    return int(row[0])
+
+
+def _append(db: sqlite3.Connection, site_id: int, epoch_id: int, epoch: _Epoch, incoming: Incoming, skip: int) -> int:
+    head, events = incoming.head, incoming.events[skip:]
+    known = _known(db, site_id, epoch_id, events)
+    counted = [event for event in events if not event.refused and event.id not in known]
+    exceptions = [*_exceptional(events, known), *_withheld(head)]
+    db.executemany(
+        "INSERT INTO event (epoch_id, seq, status, id, meter, time_ms, quantity, unit, body)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [_row(epoch_id, event, known) for event in events]
+        + [(epoch_id, head.first, REJECTED, "", "", 0, "", "", b"") for _ in _withheld(head)],
+    )
+    db.executemany(
+        "INSERT INTO exception (epoch_id, seq, status, code, message) VALUES (?, ?, ?, ?, ?)",
+        [(epoch_id, *exception) for exception in exceptions],
+    )
+    _add_totals(db, site_id, counted)
+    _advance(db, epoch_id, epoch, incoming, counted, exceptions)
+    return len(counted)
+
+
+def _known(db: sqlite3.Connection, site_id: int, epoch_id: int, events: list[Screened]) -> frozenset[str]:
+    """The ids that the site's other epochs have counted. Only for events of the time that those have reached: an epoch that
+    has passed it has nothing to say twice."""
+    others = db.execute(
+        "SELECT id, reached_ms FROM epoch WHERE site_id = ? AND id <> ?", (site_id, epoch_id)
+    ).fetchall()
+    reached_ms = max((reached for _, reached in others), default=0)
+    ids = [event.id for event in events if not event.refused and event.time_ms <= reached_ms]
+    if not ids:
+        return frozenset()
+    rows = db.execute(
+        f"SELECT id FROM event WHERE id IN ({_marks(ids)}) AND status = {COUNTED} AND epoch_id IN ({_marks(others)})",
+        [*ids, *(other for other, _ in others)],
+    )
+    return frozenset(row[0] for row in rows)
+
+
+def _marks(values: Iterable[object]) -> str:
+    return ",".join("?" for _ in values)
+
+
+def _row(epoch_id: int, event: Screened, known: frozenset[str]) -> tuple[object, ...]:
+    status = REJECTED if event.refused else KNOWN if event.id in known else COUNTED
+    return (
+        epoch_id,
+        event.seq,
+        status,
+        event.id,
+        event.meter,
+        event.time_ms,
+        event.quantity,
+        event.unit,
+        event.body,
+    )
+
+
+_Exception = tuple[int, int, str, str]
+
+
+def _exceptional(events: list[Screened], known: frozenset[str]) -> list[_Exception]:
+    refused = [(event.seq, REJECTED, event.refused, event.message) for event in events if event.refused]
+    return refused + [(event.seq, KNOWN, "", "") for event in events if not event.refused and event.id in known]
+
+
+def _withheld(head: Head) -> list[_Exception]:
+    return [(head.first, REJECTED, head.withheld, "withheld at the site")] if head.withheld else []
+
+
+def _add_totals(db: sqlite3.Connection, site_id: int, counted: list[Screened]) -> None:
+    sums: dict[tuple[str, str, str], list[Decimal]] = defaultdict(list)
+    for event in counted:
+        sums[event.day, event.meter, event.unit].append(Decimal(event.quantity))
+    for (day, meter, unit), quantities in sums.items():
+        _add_total(db, (site_id, day, meter, unit), quantities)
+
+
+def _add_total(db: sqlite3.Connection, key: tuple[int, str, str, str], quantities: list[Decimal]) -> None:
+    events, quantity = db.execute(
+        "SELECT events, quantity FROM total WHERE site_id = ? AND day = ? AND meter = ? AND unit = ?", key
+    ).fetchone() or (0, "0")
+    total = exact_sum([Decimal(quantity), *quantities])
+    db.execute(
+        "INSERT OR REPLACE INTO total (site_id, day, meter, unit, events, quantity) VALUES (?, ?, ?, ?, ?, ?)",
+        (*key, events + len(quantities), f"{total:f}"),
+    )
+
+
+def exact_sum(quantities: Iterable[Decimal]) -> Decimal:
+    total = Decimal(0)
+    for quantity in quantities:
+        total = _exact.add(total, quantity)
+    return total
+
+
+def _advance(
+    db: sqlite3.Connection,
+    epoch_id: int,
+    epoch: _Epoch,
+    incoming: Incoming,
+    counted: list[Screened],
+    exceptions: list[_Exception],
+) -> None:
+    head, now_ms = incoming.head, incoming.now_ms
+    known = sum(status == KNOWN for _, status, _, _ in exceptions)
+    db.execute(
+        "UPDATE epoch SET acked_through = ?, chain = ?, reached_ms = ?, seen_ms = ?, skew_ms = ?,"
+        " counted = counted + ?, known = known + ?, rejected = rejected + ? WHERE id = ?",
+        (
+            max(head.last, epoch.acked_through),
+            head.chain,
+            max([epoch.reached_ms, *(event.time_ms for event in counted)]),
+            now_ms,
+            head.head_time_s * 1000 - now_ms,
+            len(counted),
+            known,
+            len(exceptions) - known,
+            epoch_id,
+        ),
+    )
+    if head.last > epoch.acked_through:
+        db.execute(
+            "INSERT INTO batch (epoch_id, last, first, chain, received_ms) VALUES (?, ?, ?, ?, ?)",
+            (epoch_id, head.last, epoch.acked_through + 1, head.chain, now_ms),
+        )
+
+
+def _exceptions(db: sqlite3.Connection, epoch_id: int, head: Head) -> list[Exceptional]:
+    rows = db.execute(
+        "SELECT seq, status, code, message FROM exception WHERE epoch_id = ? AND seq BETWEEN ? AND ? ORDER BY seq",
+        (epoch_id, head.first, head.last),
+    )
+    return [
+        Exceptional(seq=seq, status=STATUS_NAMES[status], code=code, message=message)
+        for seq, status, code, message in rows
+    ]

@@ -1,0 +1,104 @@
+"""The tables of the SQLite store, as sqlite-utils migrations: append a migration, never change one."""
+
+from typing import Final
+
+from sqlite_utils import Database, Migrations
+
+COUNTED: Final = 0
+KNOWN: Final = 1
+REJECTED: Final = 2
+STATUS_NAMES = {COUNTED: "counted", KNOWN: "known", REJECTED: "rejected"}
+
+migrations = Migrations("pegcount receiver")
+
+
+@migrations()
+def first_tables(db: Database) -> None:
+    for statement in _FIRST_TABLES:
+        db.conn.execute(statement)
+
+
+_FIRST_TABLES = (
+    "CREATE TABLE site (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
+    # One row per (site, epoch): the watermark, and the chain value there. `after_matches` is null where it named none.
+    """CREATE TABLE epoch (
+        id INTEGER PRIMARY KEY,
+        site_id INTEGER NOT NULL REFERENCES site(id),
+        name TEXT NOT NULL,
+        acked_through INTEGER NOT NULL,
+        chain BLOB NOT NULL,
+        reached_ms INTEGER NOT NULL,
+        began_ms INTEGER NOT NULL,
+        seen_ms INTEGER NOT NULL,
+        skew_ms INTEGER NOT NULL,
+        after_epoch TEXT NOT NULL,
+        after_chain BLOB NOT NULL,
+        after_matches INTEGER,
+        counted INTEGER NOT NULL DEFAULT 0,
+        known INTEGER NOT NULL DEFAULT 0,
+        rejected INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (site_id, name)
+    ) STRICT""",
+    # Where batches ended, and the chain value there. Values in between are worked out from the events' bytes.
+    """CREATE TABLE batch (
+        epoch_id INTEGER NOT NULL REFERENCES epoch(id),
+        last INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        chain BLOB NOT NULL,
+        received_ms INTEGER NOT NULL,
+        PRIMARY KEY (epoch_id, last)
+    ) STRICT, WITHOUT ROWID""",
+    # Every number of every epoch, whatever became of it. The body of a withheld event is empty.
+    """CREATE TABLE event (
+        position INTEGER PRIMARY KEY,
+        epoch_id INTEGER NOT NULL REFERENCES epoch(id),
+        seq INTEGER NOT NULL,
+        status INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        meter TEXT NOT NULL,
+        time_ms INTEGER NOT NULL,
+        quantity TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT""",
+    "CREATE UNIQUE INDEX event_place ON event (epoch_id, seq)",
+    "CREATE INDEX event_id ON event (id)",
+    # Events that were stored and not counted, and why.
+    """CREATE TABLE exception (
+        epoch_id INTEGER NOT NULL REFERENCES epoch(id),
+        seq INTEGER NOT NULL,
+        status INTEGER NOT NULL,
+        code TEXT NOT NULL,
+        message TEXT NOT NULL,
+        PRIMARY KEY (epoch_id, seq)
+    ) STRICT, WITHOUT ROWID""",
+    # Exact sums, kept by the transaction that stores the events. The quantity is a decimal.
+    """CREATE TABLE total (
+        site_id INTEGER NOT NULL REFERENCES site(id),
+        day TEXT NOT NULL,
+        meter TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        events INTEGER NOT NULL,
+        quantity TEXT NOT NULL,
+        PRIMARY KEY (site_id, day, meter, unit)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+
+def open_writer(path: str) -> Database:
+    """The writing connection: migrated, WAL, and every commit on the disk before it returns."""
+    db = Database(path)
+    db.conn.execute("PRAGMA journal_mode=WAL")
+    db.conn.execute("PRAGMA synchronous=FULL")
+    db.conn.execute("PRAGMA foreign_keys=ON")
+    db.conn.execute("PRAGMA busy_timeout=5000")
+    db.conn.execute("PRAGMA cache_size=-65536")
+    migrations.apply(db)
+    return db
+
+
+def open_reader(path: str) -> Database:
+    db = Database(path)
+    db.conn.execute("PRAGMA query_only=ON")
+    db.conn.execute("PRAGMA busy_timeout=5000")
+    return db

@@ -1,0 +1,175 @@
+"""The store for one machine: SQLite in WAL mode.
+
+Laws
+- One thread owns the writing connection. Batches that arrive while a commit is on its way to the disk are committed
+  together by the next one (group commit): a busy disk makes groups larger, not sites slower.
+- Reading has a connection and a thread of its own, and never waits for writing.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import TypeVar
+
+from sqlite_utils import Database
+
+from uplink.receiver.storage import Appended, EpochState, Incoming, StoredEvent, StoreUnavailable, Total
+from uplink.receiver.storage.booking import book, exact_sum
+from uplink.receiver.storage.schema import STATUS_NAMES, open_reader, open_writer
+
+GROUP_MAX = 64
+"""Batches in one transaction: 64,000 events take about a second, the longest that one site should wait for others."""
+
+_T = TypeVar("_T")
+_Waiting = tuple[Incoming, "asyncio.Future[Appended]"]
+
+
+class SqliteStore:
+    """Make one with `await SqliteStore.open(path)`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._writing = ThreadPoolExecutor(1, "receiver-writer")
+        self._reading = ThreadPoolExecutor(1, "receiver-reader")
+        self._queue: list[_Waiting] = []
+        self._flush: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, path: str) -> "SqliteStore":
+        """Raises StoreUnavailable where the file is no database of ours or cannot be opened."""
+        store = cls(path)
+        loop = asyncio.get_running_loop()
+        try:
+            store._writer = await loop.run_in_executor(store._writing, open_writer, path)
+            store._reader = await loop.run_in_executor(store._reading, open_reader, path)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(f"{path}: {error}") from error
+        return store
+
+    _writer: Database
+    _reader: Database
+
+    async def append(self, incoming: Incoming) -> Appended:
+        waiting: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        self._queue.append((incoming, waiting))
+        if self._flush is None or self._flush.done():
+            self._flush = asyncio.create_task(self._flush_queue(), name="receiver commit")
+        return await waiting
+
+    async def close(self) -> None:
+        """Waits for what is queued."""
+        if self._flush is not None:
+            await self._flush
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._reading, self._reader.close)
+        await loop.run_in_executor(self._writing, self._writer.close)
+        self._reading.shutdown()
+        self._writing.shutdown()
+
+    async def _flush_queue(self) -> None:
+        while self._queue:
+            group, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
+            await self._flush_group(group)
+
+    async def _flush_group(self, group: list[_Waiting]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            done = await loop.run_in_executor(self._writing, self._commit, [incoming for incoming, _ in group])
+        except (sqlite3.Error, OSError) as error:
+            for _, waiting in group:
+                _settle(waiting, StoreUnavailable(str(error)))
+            return
+        for (_, waiting), appended in zip(group, done, strict=True):
+            _settle(waiting, appended)
+
+    def _commit(self, group: list[Incoming]) -> list[Appended]:
+        with self._writer.atomic():
+            return [book(self._writer.conn, incoming) for incoming in group]
+
+    async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reading, query, self._reader.conn)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
+
+    async def epochs(self, site: str) -> list[EpochState]:
+        return await self._read(lambda db: _epochs(db, site))
+
+    async def totals(self, site: str, by_day: bool, day: str) -> list[Total]:
+        return await self._read(lambda db: _totals(db, site, by_day, day))
+
+    async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]:
+        return await self._read(lambda db: _events(db, site, after, limit))
+
+
+def _settle(waiting: "asyncio.Future[Appended]", outcome: Appended | StoreUnavailable) -> None:
+    """A request that was given up meanwhile waits no longer."""
+    if waiting.done():
+        return
+    if isinstance(outcome, StoreUnavailable):
+        waiting.set_exception(outcome)
+    else:
+        waiting.set_result(outcome)
+
+
+_CONTINUES = {None: "unnamed", 0: "no", 1: "yes"}
+
+
+def _epochs(db: sqlite3.Connection, site: str) -> list[EpochState]:
+    rows = db.execute(
+        "SELECT epoch.name, acked_through, chain, began_ms, seen_ms, skew_ms, after_matches, counted, known, rejected"
+        " FROM epoch JOIN site ON site.id = site_id WHERE site.name = ? ORDER BY epoch.id",
+        (site,),
+    ).fetchall()
+    return [
+        EpochState(
+            epoch=name,
+            acked_through=acked,
+            chain=chain,
+            began_ms=began,
+            seen_ms=seen,
+            skew_ms=skew,
+            continues="first" if not number and matches is None else _CONTINUES[matches],
+            counted=counted,
+            known=known,
+            rejected=rejected,
+        )
+        for number, (name, acked, chain, began, seen, skew, matches, counted, known, rejected) in enumerate(rows)
+    ]
+
+
+def _totals(db: sqlite3.Connection, site: str, by_day: bool, day: str) -> list[Total]:
+    rows = db.execute(
+        "SELECT day, meter, unit, events, quantity FROM total JOIN site ON site.id = site_id"
+        " WHERE site.name = ? AND (? = '' OR day = ?) ORDER BY day, meter, unit",
+        (site, day, day),
+    )
+    groups: dict[tuple[str, str, str], list[tuple[int, Decimal]]] = {}
+    for of_day, meter, unit, events, quantity in rows:
+        key = (of_day if by_day else day, meter, unit)
+        groups.setdefault(key, []).append((events, Decimal(quantity)))
+    return [
+        Total(
+            day=key_day,
+            meter=meter,
+            unit=unit,
+            events=sum(events for events, _ in parts),
+            quantity=f"{exact_sum(quantity for _, quantity in parts):f}",
+        )
+        for (key_day, meter, unit), parts in sorted(groups.items())
+    ]
+
+
+def _events(db: sqlite3.Connection, site: str, after: int, limit: int) -> list[StoredEvent]:
+    rows = db.execute(
+        "SELECT position, epoch.name, seq, status, body FROM event"
+        " JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = site_id"
+        " WHERE site.name = ? AND position > ? ORDER BY position LIMIT ?",
+        (site, after, limit),
+    )
+    return [
+        StoredEvent(position=position, epoch=epoch, seq=seq, status=STATUS_NAMES[status], body=body)
+        for position, epoch, seq, status, body in rows
+    ]
