@@ -271,7 +271,10 @@ def _smaller(head: Head, answer: Answer, moment: Moment, code: str, *, lasting: 
 _WHOLE: dict[str, Rule] = {
     "digest_mismatch": _fast("damaged_in_transit"),
     "chain_mismatch": _fast("damaged_in_transit"),
+    "cut_body": _fast("damaged_in_transit"),
     "bad_head": _slow("batch_refused"),
+    "unsupported_type": _slow("batch_refused"),
+    "unsupported_encoding": _slow("batch_refused"),
 }
 """Refusals that no single event can be the cause of."""
 

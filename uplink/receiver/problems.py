@@ -1,0 +1,37 @@
+"""The receiver's refusals: one table of codes -> HTTP status and title, answered as problem documents (RFC 9457)."""
+
+import msgspec
+from aiohttp import web
+
+CODES: dict[str, tuple[int, str]] = {
+    "bad_site": (404, "No such resource"),
+    "unauthorized": (401, "No valid token"),
+    "forbidden": (403, "The token is for another site"),
+    "unsupported_type": (415, "Not a CloudEvents batch"),
+    "unsupported_encoding": (415, "Only gzip is understood"),
+    "length_required": (411, "No Content-Length"),
+    "too_large": (413, "Too large"),
+    "too_slow": (408, "The body did not come in time"),
+    "cut_body": (400, "The body is not whole"),
+    "bad_query": (400, "A query parameter is wrong"),
+    "bad_head": (400, "The head is wrong"),
+    "bad_body": (422, "The body is wrong"),
+    "digest_mismatch": (400, "The body is not the one that was sent"),
+    "chain_mismatch": (400, "The events do not give the chain value of the head"),
+    "gap": (409, "Events are missing"),
+    "conflict": (409, "Other events are stored under these numbers"),
+    "busy": (503, "Too many batches at once"),
+    "store_unavailable": (503, "Nothing can be stored at the moment"),
+}
+RETRY_AFTER_S = {"busy": 5, "store_unavailable": 60}
+
+
+def problem(code: str, detail: str, **members: int) -> web.Response:
+    status, title = CODES[code]
+    document = {"title": title, "status": status, "code": code, "detail": detail, **members}
+    response = web.Response(status=status, body=msgspec.json.encode(document), content_type="application/problem+json")
+    if code in RETRY_AFTER_S:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S[code])
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="pegcount"'
+    return response

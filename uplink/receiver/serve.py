@@ -1,0 +1,93 @@
+"""Run a receiver in this process: the app, its SQLite store, a listening socket.
+
+Law: it listens on loopback unless told otherwise, and elsewhere it wants TLS: a token must not travel in the clear.
+"""
+
+import ssl
+import time
+from ipaddress import ip_address
+
+from aiohttp import web
+from msgspec import Struct
+
+from uplink.receiver.app import Limits, make_app
+from uplink.receiver.storage.sqlite import SqliteStore
+from uplink.receiver.tokens import Tokens
+
+SHUTDOWN_S = 5.0
+"""How long requests in flight may take to end."""
+KEEPALIVE_S = 75.0
+
+
+class ReceiverSettings(Struct, frozen=True, kw_only=True):
+    """`port` 0 takes any free one. `database` is a file. `behind_proxy`: TLS ends at a proxy in front of it."""
+
+    database: str
+    tokens: Tokens
+    host: str = "127.0.0.1"
+    port: int = 8470
+    certificate: str = ""
+    key: str = ""
+    behind_proxy: bool = False
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key go together")
+        if not (_is_loopback(self.host) or self.certificate or self.behind_proxy):
+            raise ValueError(f"{self.host} is not this machine: give a certificate and key, or say behind_proxy")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class RunningReceiver:
+    """A receiver that listens. `url` is its address."""
+
+    def __init__(self, runner: web.AppRunner, store: SqliteStore, url: str) -> None:
+        self.url = url
+        self.store = store
+        self._runner = runner
+
+    async def close(self) -> None:
+        """Requests in flight are answered first; then the store is closed."""
+        await self._runner.cleanup()
+        await self.store.close()
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def serve(settings: ReceiverSettings) -> RunningReceiver:
+    """Raises StoreUnavailable for the database, OSError for the address, ssl.SSLError for the certificate."""
+    tls = _tls(settings)
+    store = await SqliteStore.open(settings.database)
+    runner = web.AppRunner(
+        make_app(store, settings.tokens, _wall_clock_ms, settings.limits),
+        access_log=None,
+        keepalive_timeout=KEEPALIVE_S,
+        shutdown_timeout=SHUTDOWN_S,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, ssl_context=tls).start()
+    except OSError:
+        await runner.cleanup()
+        await store.close()
+        raise
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return RunningReceiver(runner, store, f"{'https' if tls else 'http'}://{host}:{runner.addresses[0][1]}")
+
+
+def _tls(settings: ReceiverSettings) -> ssl.SSLContext | None:
+    if not settings.certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.certificate, settings.key)
+    return context
