@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.lab import scenarios
@@ -39,7 +39,7 @@ class Desk:
 
     @property
     def ip(self) -> str:
-        return f"127.0.1.{self.number}"
+        return CARRIER_IP if self.number == "carrier" else f"127.0.1.{self.number}"
 
 
 DESKS = (
@@ -53,9 +53,11 @@ DESKS = (
     Desk("108", "answer", 800),
     Desk("109", "ring"),
     Desk("110", "refer", 500, to="103"),
+    Desk("111", "attend", 500, to="102"),
     Desk("112", "hang_up", 1500),
     Desk("116", "ring"),
 )
+CARRIER = Desk("carrier", "answer", 1000)
 PHONES = tuple(Phone(number) for number in (*(desk.number for desk in DESKS), *CALLERS))
 
 
@@ -113,13 +115,14 @@ ROUND = (
     ),
     (
         Dial("transfer", "129", "110", hold_ms=6000),
+        Dial("transfer", "132", "111", hold_ms=7000),
         Dial("trunk", "130", "+4930901820", hold_ms=2000),
         Dial("trunk", "131", "+12125550199", hold_ms=3500),
         Dial("trunk", OUTSIDE, "+12125550101", hold_ms=2500),
         Dial("trunk", OUTSIDE, "+12125550200", hold_ms=3000),
     ),
 )
-"""One round is 21 calls; a group of it is placed within a second."""
+"""One round is 22 calls, and one that a phone places to ask; a group of it is placed within a second."""
 
 
 class SippFailed(Exception):
@@ -139,9 +142,8 @@ class Office:
     def __enter__(self) -> "Office":
         (self.folder / scenarios.SPEECH).write_bytes(tone_ulaw(3))
         with self._exit:
-            for desk in DESKS:
-                self._desk(desk.takes, desk.ip, desk.after_ms, {"user": desk.number, "to": desk.to or "none"})
-            self._desk("answer", CARRIER_IP, 1000, {"user": "carrier"})
+            for desk in (*DESKS, CARRIER):
+                self._desk(desk)
             for desk in DESKS:
                 self._register(desk)
             self._exit = self._exit.pop_all()
@@ -157,7 +159,17 @@ class Office:
         for _ in range(rounds):
             for group in ROUND:
                 placed += self.place(group)
-        return sorted(placed, key=lambda call: call.invited_at_ms)
+        return sorted([*placed, *self._consultations()], key=lambda call: call.invited_at_ms)
+
+    def _consultations(self) -> Iterator[PlacedCall]:
+        """The calls that phones placed themselves, to ask before they transferred."""
+        for desk in (desk for desk in DESKS if desk.takes == "attend"):
+            seen = list(read_trace(self._trace(desk).read_text()))
+            for call_id in dict.fromkeys(line.call_id for line in seen):
+                own = [line for line in seen if line.call_id == call_id]
+                start = next(n for n, line in enumerate(own) if line.sent and line.line.startswith("INVITE "))
+                placed = placed_call(Dial("transfer", desk.number, desk.to), own[start:])
+                yield replace(placed, call_id=scenarios.CONSULTATION_ID + call_id)
 
     def place(self, dials: Sequence[Dial], apart_s: float = 0.12) -> list[PlacedCall]:
         """Place these calls shortly after each other and wait until all are over."""
@@ -176,12 +188,18 @@ class Office:
             words += ["-key", key, value]
         return [*words, "-nostdin", "-skip_rlimit", f"{self.lab.sip_ip}:{self.lab.sip_port}"]
 
-    def _desk(self, takes: str, ip: str, after_ms: int, keys: dict[str, str]) -> None:
-        command = self._sipp(takes, ip, self.lab.sip_port, after_ms, keys)
-        command += ["-trace_err", "-error_file", str(self.folder / f"desk-{ip}.errors")]
-        with (self.folder / f"desk-{ip}.out").open("wb") as out:
+    def _desk(self, desk: Desk) -> None:
+        """A phone that takes calls until the office is closed."""
+        keys = {"user": desk.number, "to": desk.to or "none"}
+        command = self._sipp(desk.takes, desk.ip, self.lab.sip_port, desk.after_ms, keys)
+        command += ["-trace_shortmsg", "-shortmessage_file", str(self._trace(desk)), *login(desk.number)]
+        command += ["-trace_err", "-error_file", str(self.folder / f"desk-{desk.number}.errors")]
+        with (self.folder / f"desk-{desk.number}.out").open("wb") as out:
             phone = subprocess.Popen(command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         self._exit.callback(end, phone)
+
+    def _trace(self, desk: Desk) -> Path:
+        return self.folder / f"desk-{desk.number}.trace"
 
     def _register(self, desk: Desk) -> None:
         keys = {"user": desk.number, "contact": f"{desk.ip}:{self.lab.sip_port}"}
@@ -235,6 +253,10 @@ class Traced:
     cseq: str
     line: str
 
+    @property
+    def code(self) -> str:
+        return self.line.split()[1]
+
 
 def read_trace(text: str) -> Iterator[Traced]:
     """sipp writes local date, clock, Unix time with microseconds, `S` or `R`, Call-ID, CSeq, start line; tabs between."""
@@ -243,24 +265,25 @@ def read_trace(text: str) -> Iterator[Traced]:
         yield Traced(round(float(at_s) * 1000), way == "S", call_id, cseq.removeprefix("CSeq:").strip(), line)
 
 
-OUTCOMES = {"480": "no_answer", "486": "busy", "487": "cancelled", "603": "no_answer"}
+OUTCOMES = {"200": "answered", "480": "no_answer", "486": "busy", "487": "cancelled", "603": "no_answer"}
 """What the final answer to an INVITE says of the call."""
 
 
 def placed_call(dial: Dial, trace: list[Traced]) -> PlacedCall:
     """The call as its caller saw it: from the first INVITE, through the 200, to the BYE of either side or the final
     refusal."""
-    to_invite = [seen for seen in trace if not seen.sent and seen.cseq.endswith("INVITE")]
-    finals = [seen for seen in to_invite if seen.line.split()[1] >= "200" and seen.line.split()[1] != "401"]
-    byes = [seen for seen in trace if seen.line.startswith("BYE ")]
-    code = finals[0].line.split()[1]
+    answers = [seen for seen in trace if not seen.sent and seen.line.startswith("SIP/2.0 ")]
+    final = next(
+        seen for seen in answers if seen.cseq.endswith(" INVITE") and seen.line[8] != "1" and seen.code != "401"
+    )
+    ended = next(seen for seen in trace if seen.line.startswith("BYE ")) if final.code == "200" else final
     return PlacedCall(
         kind=dial.kind,
         caller=dial.caller,
         dialled=dial.dialled,
         call_id=trace[0].call_id,
         invited_at_ms=trace[0].at_ms,
-        answered_at_ms=finals[0].at_ms if code == "200" else None,
-        ended_at_ms=byes[0].at_ms if code == "200" else finals[0].at_ms,
-        outcome="answered" if code == "200" else OUTCOMES.get(code, "failed"),
+        answered_at_ms=final.at_ms if final.code == "200" else None,
+        ended_at_ms=ended.at_ms,
+        outcome=OUTCOMES.get(final.code, "failed"),
     )

@@ -8,7 +8,6 @@ Laws
 - Every scenario ends by itself, whoever hangs up first; a message that none of its states allows is a failed call.
 """
 
-
 SDP = """
 v=0
 o=- 1 1 IN IP4 [local_ip]
@@ -251,6 +250,64 @@ def refer(ms: int) -> str:
     return picked_up(INVITED, ms) + asked + told + left + CANCELLED + label("end")
 
 
+CONSULTATION_ID = "c///"
+"""sipp takes what stands behind three slashes for the Call-ID, so one of its calls can have two dialogs."""
+
+
+def consult(method: str, cseq: str, *, to: str, extra: str = EMPTY, via: str = "") -> str:
+    """A request of the transferring phone's own call to `-key to`."""
+    return f"""{method} sip:[to]@[remote_ip]:[remote_port] SIP/2.0
+{via or "Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]"}
+From: <sip:[user]@[remote_ip]>;tag=[pid]B[call_number]
+{to}
+Call-ID: {CONSULTATION_ID}[call_id]
+CSeq: {cseq} {method}
+Contact: <sip:[user]@[local_ip]:[local_port]>
+Max-Forwards: 70
+{extra}"""
+
+
+CONSULTED = """  <recv response="200">
+    <action>
+      <ereg regexp="tag=([^;]*)" search_in="hdr" header="To:" assign_to="all,their_tag"/>
+    </action>
+  </recv>
+  <Reference variables="all"/>
+"""
+
+
+def consultation() -> str:
+    to = "To: <sip:[to]@[remote_ip]>"
+    offer = "Content-Type: application/sdp\nContent-Length: [len]\n" + SDP
+    return (
+        send(consult("INVITE", "1", to=to, extra=offer))
+        + recv("100", optional=True)
+        + recv("401", extra=' auth="true"')
+        + send(consult("ACK", "1", to="[last_To:]", via="[last_Via:]"), retrans=False)
+        + send(consult("INVITE", "2", to=to, extra="[authentication]\n" + offer))
+        + recv("100", optional=True)
+        + recv("180", optional=True)
+        + CONSULTED
+        + send(consult("ACK", "2", to="[last_To:]"), retrans=False)
+    )
+
+
+def attend(ms: int) -> str:
+    """Answers, calls `-key to` and asks, then connects both (RFC 5589 section 7.3: REFER with Replaces), and leaves."""
+    replaces = CONSULTATION_ID + "[call_id]%3Bto-tag%3D[$their_tag]%3Bfrom-tag%3D[pid]B[call_number]"
+    refer_to = f"Refer-To: <sip:[to]@[remote_ip]:[remote_port]?Replaces={replaces}>\n"
+    asked = pause(1000) + send(in_dialog("REFER", 1, refer_to)) + recv("202")
+    told = (
+        label("told")
+        + recv("BYE", optional=True, next="released", extra=' timeout="2000" ontimeout="left"')
+        + recv_or("NOTIFY", 2000, otherwise="left")
+        + label("released")
+        + send(OK, retrans=False, next="told")
+    )
+    left = label("left") + send(in_dialog("BYE", 2)) + recv("200", next="end")
+    return picked_up(INVITED, ms) + pause(500) + consultation() + asked + told + left + CANCELLED + label("end")
+
+
 SCENARIOS = {
     "call": call,
     "speak": lambda ms: call(ms, PLAY_SPEECH),
@@ -261,6 +318,7 @@ SCENARIOS = {
     "ring": ring,
     "busy": busy,
     "refer": refer,
+    "attend": attend,
 }
 
 
