@@ -21,3 +21,9 @@ class LedgerFull(LedgerError):
     """There is no room on the disk; intake stops until there is."""
 
     code = "ledger_full"
+
+
+class LedgerAtLimit(LedgerFull):
+    """The ledger has grown to `ledger.max_size_mb`; intake stops until pruning has made room."""
+
+    code = "ledger_at_limit"

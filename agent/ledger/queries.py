@@ -196,3 +196,27 @@ def _latest(db: Database, bounds: tuple[int, int]) -> tuple[CallView, ...]:
         )
         for started, caller, dialled, call_class, outcome, talk, source, ending in rows
     )
+
+
+class LatestReject(msgspec.Struct, frozen=True):
+    """The rejects of one source in some time: how many, since when, and the latest one."""
+
+    source: str
+    count: int
+    first_at_ms: int
+    message: str
+    position: str
+
+
+def latest_rejects(db: Database, since_ms: int) -> list[LatestReject]:
+    rows = db.execute(
+        "SELECT source.name, count(*), min(at_ms), message, position, max(reject.id) FROM reject"
+        " JOIN source ON source.id = reject.source WHERE at_ms >= ? GROUP BY reject.source",
+        (since_ms,),
+    )
+    return [LatestReject(*row[:5]) for row in rows]
+
+
+def newest_recorded_ms(db: Database) -> int:
+    row = db.execute("SELECT recorded_ms FROM event ORDER BY line DESC LIMIT 1").fetchone()
+    return int(row[0]) if row else 0

@@ -3,8 +3,9 @@
 Laws
 - Whoever hands something in gets its answer after the commit that holds it, never before.
 - Commits are grouped: at once when the last one is COMMIT_EVERY_S past, else when that time is over or FULL_BATCH records wait.
-- A disk without room stops intake and nothing else: what was handed in waits, is tried again each RETRY_S, and goes on by
-  itself when there is room. Nothing that was acknowledged is touched.
+- A disk without room, or a ledger at its size limit, stops intake and nothing else: what was handed in waits (a source waits
+  for its answer, so that is one batch a source), is tried again each RETRY_S, and goes on by itself. Acknowledging and
+  pruning go on meanwhile, for they make room.
 """
 
 import asyncio
@@ -21,7 +22,8 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from sqlite_utils import Database
 
-from agent.ledger.errors import LedgerError, LedgerFull
+from agent.config.tables import Ledger as LedgerSettings
+from agent.ledger.errors import LedgerAtLimit, LedgerError, LedgerFull
 from agent.ledger.intake import Intake
 from agent.ledger.numbering import Numbering
 from agent.ledger.retention import prune_events, prune_records
@@ -40,15 +42,6 @@ TICK_S = 0.5
 
 log = logging.getLogger("pegcount.ledger")
 T = TypeVar("T")
-
-
-class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The `[ledger]` table."""
-
-    path: str = "/var/lib/pegcount/ledger.db"
-    retention_days: int = 92
-    max_size_mb: int = 2048
-    max_rejects: int = 10_000
 
 
 class _Put(Struct):
@@ -96,6 +89,7 @@ class Ledger:
         self._queue: queue.SimpleQueue[_Put | _Do | None] = queue.SimpleQueue()
         self._closed = False
         self._committed_at = 0.0
+        self._held: list[_Put] = []
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
 
@@ -122,6 +116,13 @@ class Ledger:
     def waiting_calls(self) -> int:
         """Calls that still gather legs."""
         return self.intake.waiting()
+
+    def prune_all(self) -> int:
+        """Retention, step by step, other work in between; returns how many rows went."""
+        total = 0
+        while gone := self.prune(self.clock_ms()):
+            total += gone
+        return total
 
     def prune(self, now_ms: int) -> int:
         """One step of retention; returns how many rows went (0: nothing left to do for now). See `retention`."""
@@ -157,8 +158,15 @@ class Ledger:
         last = False
         while not last:
             items, last = self._gather()
-            if items or self.intake.waiting():
-                self._commit_until_done(items)
+            puts = self._held + [item for item in items if isinstance(item, _Put)]
+            actions = [item for item in items if isinstance(item, _Do)]
+            self._held = []
+            if puts and not last and self._at_limit():
+                self._held, puts = puts, []
+            if puts or actions or self.intake.waiting():
+                self._commit_or_hold(puts, actions)
+        for put in self._held:
+            _answer(put.done, None, self.trouble or LedgerError("the ledger was closed"))
         self._db.close()
         self._lock.close()
 
@@ -166,7 +174,7 @@ class Ledger:
         """What the next transaction holds, and whether it is the last."""
         items: list[_Put | _Do] = []
         records = 0
-        deadline = time.monotonic() + TICK_S
+        deadline = time.monotonic() + (RETRY_S if self._held else TICK_S)
         while True:
             try:
                 item = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -175,50 +183,64 @@ class Ledger:
             if item is None:
                 return items, True
             items.append(item)
-            if isinstance(item, _Put):
+            if isinstance(item, _Put) and not self._held:
                 records += len(item.batch.records)
                 deadline = min(deadline, self._committed_at + COMMIT_EVERY_S)
             if isinstance(item, _Do) or records >= FULL_BATCH:
                 deadline = 0.0
 
-    def _commit_until_done(self, items: list[_Put | _Do]) -> None:
-        """Commit `items` together; where one of them is at fault, each by itself, so that only that one is refused."""
-        while True:
-            try:
-                answers = self._commit(items)
-            except sqlite3.OperationalError as error:
-                if not _is_about_the_disk(error) or self._closed:
-                    return self._refuse(items, error)
-                self._in_trouble(error)
-                time.sleep(RETRY_S)
-            except Exception as error:  # the supervisor of the writer's thread: it must not end
-                return self._refuse(items, error)
+    def _commit_or_hold(self, puts: list[_Put], actions: list[_Do]) -> None:
+        """Commit all together; where that fails, each by itself, so that only the one at fault is refused. Batches that the
+        disk has no room for are held."""
+        try:
+            answers = self._commit(puts, actions)
+        except sqlite3.OperationalError as error:
+            if _is_about_the_disk(error):
+                self._hold(puts, actions, error)
             else:
-                self._out_of_trouble()
-                self._committed_at = time.monotonic()
-                for item, result, fault in answers:
-                    _answer(item.done, result, fault)
-                return None
-
-    def _refuse(self, items: list[_Put | _Do], error: Exception) -> None:
-        if len(items) > 1:
-            for item in items:
-                self._commit_until_done([item])
-        elif items:
-            _answer(items[0].done, None, error)
+                self._one_by_one(puts, actions, error)
+        except Exception as error:  # the supervisor of the writer's thread: it must not end
+            self._one_by_one(puts, actions, error)
         else:
-            log.error("the ledger could not meter the calls that wait: %s", error)
+            self._committed_at = time.monotonic()
+            if puts:
+                self._out_of_trouble()
+            for item, result, fault in answers:
+                _answer(item.done, result, fault)
 
-    def _commit(self, items: list[_Put | _Do]) -> list[tuple[_Put | _Do, Any, BaseException | None]]:
+    def _hold(self, puts: list[_Put], actions: list[_Do], error: sqlite3.OperationalError) -> None:
+        self._held += puts
+        self._in_trouble(
+            LedgerFull(f"the ledger cannot be written: {error}", f"make room on the disk that holds {self.path.parent}")
+        )
+        if puts and actions:
+            for action in actions:
+                self._commit_or_hold([], [action])
+        else:
+            for action in actions:
+                _answer(action.done, None, self.trouble)
+
+    def _one_by_one(self, puts: list[_Put], actions: list[_Do], error: Exception) -> None:
+        if len(puts) + len(actions) > 1:
+            for put in puts:
+                self._commit_or_hold([put], [])
+            for action in actions:
+                self._commit_or_hold([], [action])
+        else:
+            log.error("the ledger could not keep what it was given: %s: %s", type(error).__name__, error)
+            for put in puts:
+                _answer(put.done, None, error)
+            for action in actions:
+                _answer(action.done, None, error)
+
+    def _commit(self, puts: list[_Put], actions: list[_Do]) -> list[tuple[_Put | _Do, Any, BaseException | None]]:
         answers: list[tuple[_Put | _Do, Any, BaseException | None]] = []
         try:
             with self._db.atomic():
-                puts = [item for item in items if isinstance(item, _Put)]
                 self.intake.apply([(put.source, put.batch) for put in puts], self.clock_ms())
                 answers += [(put, None, None) for put in puts]
-                for item in items:
-                    if isinstance(item, _Do):
-                        answers.append((item, *self._attempt(item.action)))
+                for action in actions:
+                    answers.append((action, *self._attempt(action.action)))
         except BaseException:
             self.numbering.load()
             self.intake.load()
@@ -235,17 +257,30 @@ class Ledger:
             self.numbering.load()
             return None, error
 
-    def _in_trouble(self, error: sqlite3.OperationalError) -> None:
+    def _at_limit(self) -> bool:
+        """Whether live rows fill the ledger to its limit; pages that pruning freed do not count."""
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        (page_bytes,) = self._db.execute("PRAGMA page_size").fetchone()
+        if (pages - free) * page_bytes < self.settings.max_size_mb << 20:
+            return False
+        self._in_trouble(
+            LedgerAtLimit(
+                f"the ledger has reached its limit of {self.settings.max_size_mb} MB",
+                "let the uplink drain it, shorten ledger.retention_days, or raise ledger.max_size_mb",
+            )
+        )
+        return True
+
+    def _in_trouble(self, trouble: LedgerError) -> None:
         if self.trouble is None:
             self.trouble_since_ms = self.clock_ms()
-            log.error("the ledger cannot be written: %s; intake waits and tries again", error)
-        self.trouble = LedgerFull(
-            f"the ledger cannot be written: {error}", f"make room on the disk that holds {self.path.parent}"
-        )
+            log.error("%s; intake waits and tries again", trouble)
+        self.trouble = trouble
 
     def _out_of_trouble(self) -> None:
         if self.trouble is not None:
-            log.info("the ledger can be written again")
+            log.info("the ledger takes records again")
             self.trouble = None
 
 

@@ -1,0 +1,159 @@
+"""The running agent: ledger, sources, uplink and status page wired together, started and stopped in the right order.
+
+Laws
+- The ledger opens first and closes last. Sources stop before it; what they handed in is committed.
+- The status page is a convenience: a port that is taken is a problem to show, and no reason not to count.
+- READY=1 is said when sources and uplink run; WATCHDOG=1 only after the ledger's thread has answered.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from agent.config.tables import Config
+from agent.ledger.errors import LedgerError
+from agent.ledger.outbox import LedgerOutbox
+from agent.ledger.writer import Ledger
+from agent.service import manager
+from agent.service.state import AgentState
+from agent.service.supervisor import SupervisedSource
+from agent.web.app import start as start_page
+from collectors.registry import KINDS
+from uplink.destinations import DESTINATIONS, PegcountSettings
+from uplink.destinations.pegcount_http import TokenUnreadable
+from uplink.schedule import Schedule, Timing
+from uplink.shipper import Pace, Shipper, UploadReport
+
+DESTINATION = "platform"
+PRUNE_EVERY_S = 600.0
+STATUS_EVERY_S = 10.0
+EX_CONFIG = 78
+EX_IOERR = 74
+
+log = logging.getLogger("pegcount.agent")
+Told = Callable[[UploadReport], Coroutine[Any, Any, None]]
+
+
+class Agent:
+    """One agent in this process. `start`, then `stop`; between them all runs by itself."""
+
+    def __init__(self, config: Config, told: Told | None = None) -> None:
+        """Raises LedgerError and TokenUnreadable; nothing is left open then."""
+        self.config = config
+        self._told = told
+        destination = self._open_destination() if config.uplink else None
+        self.ledger = Ledger.open(config.ledger, config.site, config.metering)
+        if self.ledger.quarantined:
+            log.error("an unreadable ledger was set aside as %s; a new one was begun", self.ledger.quarantined)
+        self.outbox = LedgerOutbox(self.ledger, config.site.id, config.site.urn)
+        self.schedule = self._make_schedule(destination) if config.uplink else None
+        self.destination = destination
+        self.sources = self._make_sources()
+        self.state = AgentState(config, self.ledger, self.sources, self.schedule)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._page: web.AppRunner | None = None
+
+    def _open_destination(self) -> Any:
+        settings = self.config.uplink
+        assert settings is not None
+        return DESTINATIONS[settings.kind].open(settings, self.config.site.id)
+
+    def _make_schedule(self, destination: Any) -> Schedule:
+        settings = self.config.uplink
+        assert settings is not None
+        timing = _timing(settings, self.config.site.timezone)
+        pace = Pace(max_events=settings.max_events, max_bytes=settings.max_bytes, interval_ms=timing.interval_ms())
+        shipper = Shipper(DESTINATION, self.outbox, destination, pace)
+        return Schedule(shipper, timing, self._told)
+
+    def _make_sources(self) -> list[SupervisedSource]:
+        folder = Path(self.config.ledger.path).absolute().parent / "sources"
+        sockets = manager.inherited_sockets()
+        timezone = self.config.site.timezone
+        return [
+            SupervisedSource(source, KINDS[source.kind], self.ledger, folder / source.name, timezone, sockets)
+            for source in self.config.sources
+        ]
+
+    async def start(self) -> None:
+        if self.config.web.enabled:
+            try:
+                self._page = await start_page(self.state, self.config.web)
+            except OSError as error:
+                log.error("the status page cannot be served at %s: %s", self.config.web.listen, error)
+                self.state.page_fault = str(error)
+        for source in self.sources:
+            self._tasks.append(asyncio.create_task(source.run(), name=f"source {source.source.name}"))
+        if self.schedule is not None:
+            await self.schedule.start()
+        self._tasks.append(asyncio.create_task(self._maintain(), name="maintenance"))
+        if interval_s := manager.watchdog_interval_s():
+            self._tasks.append(asyncio.create_task(self._watchdog(interval_s), name="watchdog"))
+        manager.notify("READY=1", f"STATUS={len(self.sources)} sources")
+
+    async def stop(self) -> None:
+        manager.notify("STOPPING=1")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.schedule is not None:
+            await self.schedule.stop()
+        if self.destination is not None:
+            await self.destination.close()
+        if self._page is not None:
+            await self._page.cleanup()
+        self.state.close()
+        self.outbox.close()
+        await asyncio.to_thread(self.ledger.close)
+
+    async def _maintain(self) -> None:
+        """Prune, a step at a time, and say how things stand to the service manager."""
+        since_prune = PRUNE_EVERY_S
+        while True:
+            await asyncio.sleep(STATUS_EVERY_S)
+            since_prune += STATUS_EVERY_S
+            try:
+                if since_prune >= PRUNE_EVERY_S:
+                    since_prune = 0.0
+                    await asyncio.to_thread(self.ledger.prune_all)
+                snapshot = await asyncio.to_thread(self.state.snapshot)
+                manager.notify(f"STATUS={snapshot.verdict}")
+            except LedgerError as error:
+                log.debug("maintenance waits: %s", error)
+
+    async def _watchdog(self, interval_s: float) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            await asyncio.wrap_future(self.ledger.do(lambda _: None))
+            manager.notify("WATCHDOG=1")
+
+
+def _timing(settings: PegcountSettings, timezone: str) -> Timing:
+    return Timing(interval_s=settings.interval_s, cron=settings.cron, jitter_s=settings.jitter_s, timezone=timezone)
+
+
+async def run(config: Config) -> int:
+    """Run the agent until SIGTERM or SIGINT; returns the exit status."""
+    try:
+        agent = Agent(config)
+    except LedgerError as error:
+        log.error("%s (%s)", error, error.hint)
+        return EX_IOERR
+    except TokenUnreadable as error:
+        log.error("the token cannot be read: %s", error)
+        return EX_CONFIG
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        await agent.start()
+        await stopping.wait()
+    finally:
+        await agent.stop()
+    return 0

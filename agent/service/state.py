@@ -1,0 +1,243 @@
+"""What the running agent shows: the ledger's figures and the live values beside them, as one Snapshot."""
+
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from sqlite_utils import Database
+
+from agent.config.tables import Config
+from agent.ledger import queries
+from agent.ledger.errors import LedgerError
+from agent.ledger.snapshot import PipelineView, Problem, Snapshot, SourceView, TodayView, UplinkView
+from agent.ledger.store import open_for_reading
+from agent.ledger.writer import Ledger
+from agent.service.problems import problem
+from agent.service.supervisor import SupervisedSource
+from agent.web.page import UploadOutcome
+from uplink.schedule import Schedule
+from uplink.shipper import Standing, UploadReport
+
+REJECTS_SHOWN_MS = 24 * 3600 * 1000
+CLOCK_SLACK_MS = 60_000
+Health = Literal["ok", "attention", "broken", "stopped"]
+_SEVERITY: dict[str, Literal["notice", "warning", "error"]] = {
+    "warning": "warning",
+    "error": "error",
+    "critical": "error",
+}
+
+
+def program_version() -> str:
+    try:
+        return version("pegcount")
+    except PackageNotFoundError:
+        return "0.1.0"
+
+
+def ledger_bytes(path: Path) -> int:
+    parts = (path.with_name(path.name + suffix) for suffix in ("", "-wal"))
+    return sum(part.stat().st_size for part in parts if part.exists())
+
+
+class AgentState:
+    """`agent.web.app.WebState` of a running agent."""
+
+    def __init__(
+        self, config: Config, ledger: Ledger, sources: list[SupervisedSource], schedule: Schedule | None
+    ) -> None:
+        self.config = config
+        self._ledger = ledger
+        self._sources = sources
+        self._schedule = schedule
+        self._reader = open_for_reading(ledger.path)
+        self._reading = threading.Lock()
+        self.page_fault = ""
+
+    def close(self) -> None:
+        with self._reading:
+            self._reader.close()
+
+    def snapshot(self) -> Snapshot:
+        now_ms = self._ledger.clock_ms()
+        with self._reading:
+            totals = {total.name: total for total in queries.sources(self._reader)}
+            views = tuple(self._source(source, totals.get(source.source.name)) for source in self._sources)
+            pipeline = queries.pipeline(self._reader, ledger_bytes(self._ledger.path))
+            uplinks = self._uplinks(self._reader)
+            today = queries.today(self._reader, now_ms, self.config.site.timezone)
+            newest = queries.newest_recorded_ms(self._reader)
+            rejects = queries.latest_rejects(self._reader, now_ms - REJECTS_SHOWN_MS)
+        problems = (*self._own_problems(now_ms, newest), *self._reject_problems(rejects), *self._uplink_problems())
+        return assemble(self.config, now_ms, views, pipeline, uplinks, today, problems)
+
+    def _source(self, source: SupervisedSource, totals: queries.SourceTotals | None) -> SourceView:
+        probe = source.probe()
+        view = source_view(source.source.name, source.kind.name, totals)
+        return msgspec.structs.replace(
+            view,
+            state=source.standing.state,
+            detail=source.standing.text or probe.detail,
+            heard_at_ms=max(view.heard_at_ms, probe.heard_at_ms),
+            backlog_bytes=probe.backlog_bytes,
+            counters=probe.counters,
+        )
+
+    def _uplinks(self, db: Database) -> tuple[UplinkView, ...]:
+        views = queries.uplinks(db)
+        if self._schedule is None or self.config.uplink is None:
+            return tuple(views)
+        next_ms = self._schedule.next_at_ms() or 0
+        address = self.config.uplink.url
+        return tuple(msgspec.structs.replace(view, next_try_at_ms=next_ms, address=address) for view in views)
+
+    def _own_problems(self, now_ms: int, newest_ms: int) -> list[Problem]:
+        found = [
+            problem(s.standing.code, s.source.name, s.standing.text, s.standing.hint, s.standing.since_ms)
+            for s in self._sources
+            if s.standing.code
+        ]
+        trouble = self._ledger.trouble
+        if trouble is not None:
+            found.append(problem(trouble.code, "", str(trouble), trouble.hint, self._ledger.trouble_since_ms))
+        if self._ledger.quarantined:
+            found.append(problem("ledger_quarantined", "", f"It is kept as {self._ledger.quarantined}."))
+        if newest_ms > now_ms + CLOCK_SLACK_MS:
+            found.append(problem("clock_backwards"))
+        if self.config.uplink is None:
+            found.append(problem("uplink_absent"))
+        if self.page_fault:
+            found.append(problem("page_unavailable", "", f"{self.config.web.listen}: {self.page_fault}"))
+        return found
+
+    def _reject_problems(self, rejects: list[queries.LatestReject]) -> list[Problem]:
+        return [
+            problem(
+                "source_rejects",
+                reject.source,
+                f"{reject.count} in the last day; the latest, at {reject.position}: {reject.message}",
+                since_ms=reject.first_at_ms,
+            )
+            for reject in rejects
+        ]
+
+    def _uplink_problems(self) -> list[Problem]:
+        if self._schedule is None:
+            return []
+        shipper = self._schedule.shipper
+        return [_told(standing, shipper.name) for standing in shipper.problems()]
+
+    async def upload_now(self) -> UploadOutcome:
+        if self._schedule is None:
+            return UploadOutcome(text="There is no [uplink] in the configuration: nothing is sent.", ok=False)
+        try:
+            report = await self._schedule.upload_now()
+        except (TimeoutError, LedgerError) as error:
+            return UploadOutcome(text=f"The upload could not be made: {error}", ok=False)
+        return _outcome(report)
+
+
+def _told(standing: Standing, about: str) -> Problem:
+    cause = standing.problem
+    return Problem(
+        code=cause.code,
+        severity=_SEVERITY[cause.severity],
+        title=cause.text,
+        text=standing.detail or cause.text,
+        hint=cause.hint,
+        since_ms=standing.since_ms,
+        about=about,
+    )
+
+
+def _outcome(report: UploadReport) -> UploadOutcome:
+    if report.problem:
+        return UploadOutcome(text=f"The upload did not come through: {report.problem}.", ok=False)
+    if report.acked == 0:
+        return UploadOutcome(text="The platform has everything; nothing was waiting.", ok=True)
+    return UploadOutcome(text=f"{report.acked} events were acknowledged.", ok=True)
+
+
+def source_view(name: str, kind: str, totals: queries.SourceTotals | None) -> SourceView:
+    """What the ledger knows of a source, without a running agent."""
+    if totals is None:
+        return SourceView(name=name, kind=kind, state="stopped")
+    return SourceView(
+        name=name,
+        kind=kind,
+        state="stopped",
+        legs=totals.legs,
+        calls=totals.calls,
+        registrations=totals.registrations,
+        rejects=totals.rejects,
+        heard_at_ms=totals.heard_at_ms,
+    )
+
+
+def stored_snapshot(config: Config, now_ms: int) -> Snapshot:
+    """What the ledger shows while no agent runs. Raises LedgerError where there is none."""
+    path = Path(config.ledger.path)
+    db = open_for_reading(path)
+    try:
+        totals = {total.name: total for total in queries.sources(db)}
+        views = tuple(source_view(source.name, source.kind, totals.get(source.name)) for source in config.sources)
+        snapshot = assemble(
+            config,
+            now_ms,
+            views,
+            queries.pipeline(db, ledger_bytes(path)),
+            tuple(queries.uplinks(db)),
+            queries.today(db, now_ms, config.site.timezone),
+            (),
+        )
+    finally:
+        db.close()
+    return msgspec.structs.replace(
+        snapshot, health="stopped", verdict="The agent is not running; these are the figures it left."
+    )
+
+
+def assemble(
+    config: Config,
+    now_ms: int,
+    sources: tuple[SourceView, ...],
+    pipeline: PipelineView,
+    uplinks: tuple[UplinkView, ...],
+    today: TodayView,
+    problems: tuple[Problem, ...],
+) -> Snapshot:
+    health, verdict = judge(problems, sources, uplinks)
+    return Snapshot(
+        taken_at_ms=now_ms,
+        version=program_version(),
+        site=config.site.name or config.site.id,
+        site_id=config.site.id,
+        timezone=config.site.timezone,
+        health=health,
+        verdict=verdict,
+        sources=sources,
+        pipeline=pipeline,
+        uplinks=uplinks,
+        today=today,
+        problems=problems,
+    )
+
+
+def judge(
+    problems: tuple[Problem, ...], sources: tuple[SourceView, ...], uplinks: tuple[UplinkView, ...]
+) -> tuple[Health, str]:
+    """The verdict in words."""
+    errors = [found for found in problems if found.severity == "error"]
+    warnings = [found for found in problems if found.severity == "warning"]
+    if errors:
+        more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
+        return "broken", f"Something needs mending: {errors[0].title.rstrip('.')}{more}."
+    if warnings:
+        more = f" and {len(warnings) - 1} more" if len(warnings) > 1 else ""
+        return "attention", f"Counting goes on; something needs a look: {warnings[0].title.rstrip('.')}{more}."
+    waiting = sum(uplink.backlog for uplink in uplinks)
+    sent = "everything is acknowledged" if uplinks and not waiting else f"{waiting} events wait for the next upload"
+    hearing = f"All is well: {len(sources)} source{'s are' if len(sources) != 1 else ' is'} heard"
+    return "ok", f"{hearing}, {sent}." if uplinks else f"{hearing}, nothing is sent."
