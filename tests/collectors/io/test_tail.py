@@ -103,42 +103,42 @@ def test_a_pipe_in_place_of_the_file_does_not_hang(path: Path) -> None:
 
 def test_rotation_by_rename_finishes_the_old_file_first(path: Path) -> None:
     tail = Tail(path)
-    append(path, text(1, 2))
-    assert drain(tail) == lines(1, 2)
-    append(path, text(3, 4))
+    append(path, text(1, 102))
+    assert drain(tail) == lines(1, 102)
+    append(path, text(103, 104))
     path.rename(path.with_name("Master.csv.1"))
-    append(path, text(5, 6))
-    assert drain(tail) == lines(3, 6)
+    append(path, text(105, 106))
+    assert drain(tail) == lines(103, 106)
     assert tail.counters["rotations"] == 1
 
 
 def test_a_line_written_just_after_the_rename_is_not_missed(path: Path) -> None:
     tail = Tail(path)
-    append(path, text(1, 1))
-    assert drain(tail) == lines(1, 1)
+    append(path, text(1, 101))
+    assert drain(tail) == lines(1, 101)
     with path.open("ab") as writer:
         path.rename(path.with_name("Master.csv.1"))
-        append(path, text(3, 3))
+        append(path, text(103, 103))
         assert tail.look() is None
-        writer.write(text(2, 2))
-    assert drain(tail) == lines(2, 3)
+        writer.write(text(102, 102))
+    assert drain(tail) == lines(102, 103)
 
 
 def test_rotation_by_rename_during_a_stop_is_followed_by_the_inode(path: Path) -> None:
     tail = Tail(path)
-    append(path, text(1, 2))
+    append(path, text(1, 102))
     drain(tail)
-    append(path, text(3, 4))
+    append(path, text(103, 104))
     path.rename(path.with_name("Master.csv-20261120"))
-    append(path, text(5, 6))
-    assert drain(restarted(tail)) == lines(3, 6)
+    append(path, text(105, 106))
+    assert drain(restarted(tail)) == lines(103, 106)
 
 
 def test_three_rotations_during_a_stop_lose_nothing(path: Path) -> None:
     tail = Tail(path)
-    append(path, text(1, 2))
+    append(path, text(1, 102))
     drain(tail)
-    for first in (3, 5, 7):
+    for first in (103, 105, 107):
         append(path, text(first, first + 1))
         for number in (2, 1):
             older = path.with_name(f"Master.csv.{number}")
@@ -146,32 +146,43 @@ def test_three_rotations_during_a_stop_lose_nothing(path: Path) -> None:
                 older.rename(path.with_name(f"Master.csv.{number + 1}"))
         path.rename(path.with_name("Master.csv.1"))
         os.utime(path.with_name("Master.csv.1"), (10**9 * 4 + first, 10**9 * 4 + first))
-    append(path, text(9, 9))
-    assert drain(restarted(tail)) == lines(3, 9)
+    append(path, text(109, 109))
+    assert drain(restarted(tail)) == lines(103, 109)
 
 
 def test_copytruncate_while_running(path: Path) -> None:
     tail = Tail(path)
-    append(path, text(1, 3))
-    assert drain(tail) == lines(1, 3)
-    append(path, text(4, 5))
+    append(path, text(1, 103))
+    assert drain(tail) == lines(1, 103)
+    append(path, text(104, 105))
     shutil.copy(path, path.with_name("Master.csv.1"))
     os.truncate(path, 0)
-    append(path, text(6, 6))
-    assert drain(tail) == lines(4, 6)
+    append(path, text(106, 106))
+    assert drain(tail) == lines(104, 106)
     assert tail.counters["truncations"] == 1
 
 
 @pytest.mark.parametrize("regrown", [1, 40])
 def test_copytruncate_during_a_stop_whether_or_not_the_file_has_outgrown_the_offset(path: Path, regrown: int) -> None:
     tail = Tail(path)
-    append(path, text(1, 10))
-    assert drain(tail) == lines(1, 10)
-    append(path, text(11, 12))
+    append(path, text(1, 110))
+    assert drain(tail) == lines(1, 110)
+    append(path, text(111, 112))
     shutil.copy(path, path.with_name("Master.csv.1"))
     os.truncate(path, 0)
-    append(path, text(13, 12 + regrown))
-    assert drain(restarted(tail)) == lines(11, 12 + regrown)
+    append(path, text(113, 112 + regrown))
+    assert drain(restarted(tail)) == lines(111, 112 + regrown)
+
+
+def test_a_copy_of_a_file_of_which_hardly_anything_was_read_is_read_from_its_start(path: Path) -> None:
+    tail = Tail(path)
+    append(path, text(1, 1))
+    drain(tail)
+    append(path, text(2, 2))
+    shutil.copy(path, path.with_name("Master.csv.1"))
+    os.truncate(path, 0)
+    append(path, text(3, 3))
+    assert drain(restarted(tail)) == lines(1, 3)
 
 
 def test_equal_beginnings_of_two_generations_are_told_apart_by_what_stands_before_the_offset(path: Path) -> None:

@@ -157,5 +157,5 @@ class Rotations(RuleBasedStateMachine):
         self.tail = Tail(self.path, mark, chunk_bytes=512, line_max_bytes=300)
 
 
-Rotations.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Rotations.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestRotations = Rotations.TestCase
