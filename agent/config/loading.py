@@ -17,11 +17,11 @@ from agent.config.findings import ConfigError, Fault, Finding, Path, dotted
 from agent.config.places import Places
 from agent.config.semantics import semantic_faults
 from agent.config.tables import Config, Ledger, Log, Source, Web
-from agent.config.uplink_table import Uplink
 from agent.config.validation import faults, missing_key, unknown_key, wrong_value
 from agent.config.wording import near_miss, shown
 from agent.metering.rules import Metering, Site
 from collectors.contract import Kind
+from uplink.destinations import DESTINATIONS
 
 FILE_MAX_BYTES = 1_048_576
 """A configuration is a few kilobytes; a file of more than a megabyte is something else, given by mistake."""
@@ -30,10 +30,10 @@ TABLES: dict[str, Any] = {
     "site": Site,
     "metering": Metering,
     "ledger": Ledger,
-    "uplink": Uplink,
     "web": Web,
     "log": Log,
 }
+DESTINATION_DEFAULT = "pegcount"
 SOURCE_NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -105,16 +105,24 @@ def _syntax_hint(message: str) -> str:
 
 
 def _tree_faults(tree: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Iterator[Fault]:
-    known = {*TABLES, "source"}
+    tables = {**TABLES, "uplink": _uplink_type(tree)}
+    known = {*tables, "source"}
     yield from (unknown_key((name,), known) for name in tree if name not in known)
     if "site" not in tree:
         yield Fault(path=(), message="the table `[site]` is missing", hint="it needs at least `id` and `provider`")
-    for name in TABLES.keys() & tree.keys():
+    for name in tables.keys() & tree.keys():
         if isinstance(tree[name], dict):
-            yield from faults(tree[name], TABLES[name], (name,))
+            yield from faults(tree[name], tables[name], (name,))
         else:
             yield wrong_value((name,), f"a table, `[{name}]`", tree[name])
     yield from _source_list_faults(tree.get("source", []), kinds)
+
+
+def _uplink_type(tree: Mapping[str, Any]) -> type[Struct]:
+    """The settings of the kind of platform that `[uplink]` names; an unknown kind is told by the default's own check."""
+    table = tree.get("uplink")
+    kind = table.get("kind", DESTINATION_DEFAULT) if isinstance(table, dict) else DESTINATION_DEFAULT
+    return DESTINATIONS[kind if kind in DESTINATIONS else DESTINATION_DEFAULT].settings
 
 
 def _source_list_faults(sources: Any, kinds: Mapping[str, Kind]) -> Iterator[Fault]:
@@ -153,7 +161,8 @@ def _own_keys(table: dict[str, Any], kind: Kind) -> dict[str, Any]:
 
 
 def _config(tree: Mapping[str, Any], path: FilePath, kinds: Mapping[str, Kind]) -> Config:
-    tables = {name: msgspec.convert(tree[name], kind) for name, kind in TABLES.items() if name in tree}
+    types = {**TABLES, "uplink": _uplink_type(tree)}
+    tables = {name: msgspec.convert(tree[name], kind) for name, kind in types.items() if name in tree}
     sources = tuple(_source(table, kinds[table["kind"]]) for table in tree.get("source", []))
     return Config(**tables, sources=sources, path=path)
 

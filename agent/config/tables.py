@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from agent.config.findings import Finding
-from agent.config.uplink_table import Uplink
 from agent.metering.rules import Metering, Site
+from uplink.destinations import PegcountSettings
 
 Days = Annotated[int, Meta(ge=1, le=3660)]
 Megabytes = Annotated[int, Meta(ge=16, le=1_048_576)]
@@ -57,7 +57,7 @@ class Config(Struct, frozen=True, kw_only=True):
     metering: Metering = Metering()
     ledger: Ledger = Ledger()
     sources: tuple[Source, ...] = ()
-    uplink: Uplink | None = None
+    uplink: PegcountSettings | None = None
     web: Web = Web()
     log: Log = Log()
     path: Path = Path()

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from agent.config.semantics import split_listen
 from agent.config.tables import Web
+from agent.ledger.errors import LedgerError
 from agent.ledger.snapshot import Snapshot
 from agent.web.guard import guard
 from agent.web.metrics import CONTENT_TYPE, exposition
@@ -28,6 +29,8 @@ BODY_MAX_BYTES = 1024
 """No request needs a body; a form without fields has an empty one."""
 OUTCOME_SHOWN_S = 60.0
 """How long the page without a script shows what came of an upload that was asked for."""
+STOP_S = 2.0
+"""How long a stop waits for answers that are under way; a page is made in milliseconds."""
 ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
@@ -35,7 +38,7 @@ class WebState(Protocol):
     """What the page needs of the agent."""
 
     def snapshot(self) -> Snapshot:
-        """Blocking and quick; called on a thread. Raises sqlite3.Error or OSError where the ledger cannot be read."""
+        """Blocking and quick; called on a thread. LedgerError, sqlite3.Error and OSError mean "not now"."""
 
     async def upload_now(self) -> UploadOutcome:
         """Upload what waits, and tell how it came out."""
@@ -80,10 +83,12 @@ def make_app(state: WebState, hosts: Collection[str] = ()) -> web.Application:
 async def start(state: WebState, config: Web) -> web.AppRunner:
     """Serve the page at `config.listen` until the runner's `cleanup()`. Raises OSError where the port is taken."""
     host, port = split_listen(config.listen)
-    runner = web.AppRunner(make_app(state, config.hosts), access_log=None, handle_signals=False)
+    runner = web.AppRunner(
+        make_app(state, config.hosts), access_log=None, handle_signals=False, shutdown_timeout=STOP_S
+    )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, shutdown_timeout=2.0).start()
+        await web.TCPSite(runner, host, port).start()
     except OSError:
         await runner.cleanup()
         raise
@@ -94,7 +99,7 @@ async def _snapshot(request: web.Request) -> Snapshot:
     """A ledger that cannot be read is told as such; it may be readable again in a second."""
     try:
         return await asyncio.to_thread(request.app[STATE].snapshot)
-    except (sqlite3.Error, OSError) as error:
+    except (LedgerError, sqlite3.Error, OSError) as error:
         text = f"The ledger cannot be read now: {error}. Collecting may go on all the same; try again in a moment."
         raise web.HTTPServiceUnavailable(text=trouble("No figures now", text), content_type="text/html") from error
 

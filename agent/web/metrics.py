@@ -43,6 +43,12 @@ def _source_counters(snapshot: Snapshot) -> Iterator[Sample]:
             yield (source.name, source.kind, name), value
 
 
+def _oldest_waiting(snapshot: Snapshot) -> Iterator[Sample]:
+    for one in snapshot.uplinks:
+        age_ms = snapshot.taken_at_ms - one.oldest_waiting_ms if one.oldest_waiting_ms else 0
+        yield (one.destination,), max(0, age_ms) / 1000
+
+
 def _problems(snapshot: Snapshot) -> Iterator[Sample]:
     counts: dict[tuple[str, ...], int] = {}
     for problem in snapshot.problems:
@@ -168,9 +174,9 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "pegcount_uplink_oldest_waiting_seconds",
         "gauge",
-        "Age of the oldest event that waits.",
+        "Age of the oldest event that waits; 0: none waits.",
         UPLINK,
-        _of_uplinks(lambda one: one.oldest_waiting_ms / 1000),
+        _oldest_waiting,
     ),
     Metric(
         "pegcount_uplink_refused_total",
@@ -214,7 +220,7 @@ METRICS: tuple[Metric, ...] = (
         "gauge",
         "Seats that were registered or used on the site's local day.",
         (),
-        lambda s: [((), len(s.today.seats))],
+        lambda s: [((), s.today.seat_count)],
     ),
 )
 

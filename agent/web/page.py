@@ -30,7 +30,7 @@ OUTCOME_WORDS = {
     "failed": "Failed",
 }
 SEATS_SHOWN = 200
-"""More rows than this make the page slow on a phone; `status --json` has them all."""
+"""More rows than this make the page slow on a phone; `/api/status` has more of them."""
 
 
 class UploadOutcome(Struct, frozen=True):
@@ -68,7 +68,6 @@ def _environment() -> Environment:
         severity_words=SEVERITY_WORDS,
         state_words=STATE_WORDS,
         outcome_words=OUTCOME_WORDS,
-        seats_shown=SEATS_SHOWN,
     )
     return environment
 
@@ -81,6 +80,7 @@ def render(
     view: dict[str, Any] = {
         "s": snapshot,
         "today": snapshot.today,
+        "shown_seats": snapshot.today.seats[:SEATS_SHOWN],
         "outcome": outcome,
         "asset_tag": asset_tag,
         "running": running,
@@ -137,7 +137,9 @@ def _sent_stages(snapshot: Snapshot, uplink: UplinkView, now_ms: int) -> tuple[S
     acknowledged = max(0, snapshot.pipeline.events - uplink.backlog)
     furthest = max((upload.last for upload in uplink.uploads), default=0)
     unanswered = min(max(0, furthest - uplink.acked_through), uplink.backlog)
-    sent_note = f"last answer {words.from_now(uplink.last_ok_at_ms, now_ms)}" if uplink.last_ok_at_ms else "no answer yet"
+    sent_note = (
+        f"last answer {words.from_now(uplink.last_ok_at_ms, now_ms)}" if uplink.last_ok_at_ms else "no answer yet"
+    )
     return (
         Stage("Sent", words.number(acknowledged + unanswered), "events", sent_note),
         Stage("Acknowledged", words.number(acknowledged), "events", _count(uplink.backlog, "waiting")),
