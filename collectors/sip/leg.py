@@ -4,6 +4,8 @@ from typing import Literal
 
 from collectors.records import Ending, FeatureUse, Leg, Outcome
 
+HungUpBy = Literal["caller", "callee", ""]
+
 Side = Literal["caller", "callee", "pickup"]
 """Whose leg it is. `caller`: the caller's own, from the phone (or trunk) that placed the call; `callee`: one that was
 made to reach somebody; `pickup`: somebody took the call over by an INVITE of their own (Replaces)."""
@@ -15,7 +17,8 @@ class SipLeg(Leg, frozen=True, kw_only=True, gc=False):
     `index` is its place among the legs of its call, in the order in which they began. `caller` is the user part of From
     (or of the asserted identity where From is anonymous), `dialled` that of the Request-URI, `callee` the endpoint that
     the leg was to reach: the address of record of the contact it was sent to where a registration told it, else
-    `dialled`. `status` is the final status code, 0 where none was heard.
+    `dialled`. `contact` is the user part of the Contact of who answered. `forked`: a further branch of the leg before it,
+    known by its To tag alone. `status` is the final status code, 0 where none was heard.
     """
 
     call_id: str
@@ -29,13 +32,15 @@ class SipLeg(Leg, frozen=True, kw_only=True, gc=False):
     caller: str
     dialled: str
     callee: str
+    contact: str
+    forked: bool
     ringing_at_ms: int | None
     answered_at_ms: int | None
     outcome: Outcome
     ending: Ending
     status: int
     reason: str = ""
-    hung_up_by: Literal["caller", "callee", ""] = ""
+    hung_up_by: HungUpBy = ""
     user_agent: str = ""
     trunk_in: str = ""
     trunk_out: str = ""

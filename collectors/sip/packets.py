@@ -22,3 +22,27 @@ class SipPacket(Struct, frozen=True, gc=False):
 def host(address: str) -> str:
     """The address without its port: `192.0.2.1` of `192.0.2.1:5060`, `[2001:db8::1]` of `[2001:db8::1]:5060`."""
     return address.rpartition(":")[0]
+
+
+_FIRST_LINE_BYTES = 4_096
+"""How far a start line is looked for: longer Request-URIs are not met."""
+
+
+def looks_like_sip(data: bytes) -> bool:
+    """Whether the first line is a SIP start line, of whatever version: what it holds may still be malformed."""
+    data = data[: _FIRST_LINE_BYTES + 64].lstrip(b"\r\n")
+    end = data.find(b"\n")
+    line = data[: end if end >= 0 else _FIRST_LINE_BYTES].upper()
+    return line.startswith(b"SIP/") or b" SIP/" in line
+
+
+STUN_COOKIE = b"\x21\x12\xa4\x42"
+"""RFC 8489 section 5: octets 4 to 7 of a STUN message."""
+
+JUNK_BYTES = 8
+"""Phones keep a NAT binding alive by datagrams such as `hello`, two NULs or a blank."""
+
+
+def is_keepalive(data: bytes) -> bool:
+    """What phones send to keep a NAT binding open (RFC 5626 section 3.5, RFC 5389): no message, and no error."""
+    return len(data) <= JUNK_BYTES or not data.strip(b"\r\n\0 ") or data[4:8] == STUN_COOKIE

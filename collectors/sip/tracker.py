@@ -7,9 +7,53 @@ Laws
 - Determinism: the records depend on the packets and ticks alone. `restore(snapshot())` changes nothing of what follows.
 """
 
-from collectors.records import Record, Reject
+from collections import Counter
+from hashlib import blake2b
+
+import msgspec
+from msgspec import Struct
+
+from collectors.records import EXCERPT_MAX_BYTES, Record, Reject
+from collectors.sip.brief import brief
+from collectors.sip.calls import Calls
+from collectors.sip.framing import Framer
 from collectors.sip.limits import Limits
-from collectors.sip.packets import SipPacket
+from collectors.sip.message import Malformed, Message, parse
+from collectors.sip.packets import SipPacket, is_keepalive, looks_like_sip
+from collectors.sip.registrar import Registrar
+from collectors.sip.site import Site
+from collectors.sip.state import Binding, Group, Refer, Transaction
+
+VERSION = 1
+"""Of the snapshot's form."""
+
+TICK_US = 1_000_000
+"""Timers are looked at once in this much packet time; the shortest of them is two seconds."""
+
+CLOCK_STEP_US = 3_600_000_000
+"""A packet that is older than the newest by more than this tells that the clock was set back (or one time was wrong)."""
+
+OUTSIDE = frozenset((b"REGISTER", b"MESSAGE", b"SUBSCRIBE"))
+"""Requests that count by themselves once they are accepted."""
+
+
+class _State(Struct, array_like=True):
+    version: int
+    now_us: int
+    due_us: int
+    packets: int
+    serial: int
+    swept_us: int
+    groups: list[Group]
+    refers: list[Refer]
+    transactions: dict[bytes, Transaction]
+    bindings: dict[str, Binding]
+    streams: dict[str, Framer]
+    counters: dict[str, int]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_State)
 
 
 class Tracker:
@@ -18,27 +62,180 @@ class Tracker:
     `counters`: totals by name since the tracker was made; they are part of the snapshot. The README names them all.
     """
 
-    def __init__(self, limits: Limits = Limits()) -> None:
+    def __init__(self, limits: Limits = Limits(), site: Site = Site()) -> None:  # noqa: B008 - frozen
         self.limits = limits
-        self.counters: dict[str, int] = {}
+        self.site = site
+        self.counters: dict[str, int] = Counter()
+        self._records: list[Record] = []
+        self._rejects: list[Reject] = []
+        self._registrar = Registrar(limits, self.counters, self._records)
+        self._calls = Calls(limits, site, self._registrar, self.counters, self._records)
+        self._streams: dict[str, Framer] = {}
+        self._packets = 0
+        self._now_us = 0
+        self._due_us = 0
 
     def feed(self, packet: SipPacket) -> None:
-        """Take one packet. Time runs to `packet.at_us` first; a packet that is older than the newest one does not turn it back."""
+        """Take one packet. Time runs to `packet.at_us` first; one that is older than the newest does not turn it back."""
+        if packet.at_us >= self._due_us:
+            self.tick(packet.at_us)
+        elif packet.at_us + CLOCK_STEP_US < self._now_us:
+            self._now_us = self._due_us = packet.at_us
+        self._packets += 1
+        if packet.transport == "udp":
+            self._read(packet, packet.payload)
+        else:
+            self._feed_stream(packet)
+
+    def _feed_stream(self, packet: SipPacket) -> None:
+        flow = f"{packet.transport} {packet.src} {packet.dst}"
+        framer = self._streams.pop(flow, None) or Framer(self.limits.message_bytes)
+        broken = framer.broken
+        for message in framer.feed(packet.payload):
+            self._read(packet, message)
+        self.counters["stream_messages_lost"] += framer.broken - broken
+        if framer.rest:
+            if len(self._streams) >= self.limits.streams:
+                del self._streams[next(iter(self._streams))]
+                self.counters["streams_evicted"] += 1
+            self._streams[flow] = framer
+
+    def _read(self, packet: SipPacket, data: bytes) -> None:
+        short = brief(data)
+        if short is not None:
+            self._take(packet, data, *short, None)
+            return
+        if not looks_like_sip(data):
+            self.counters["keepalives" if is_keepalive(data) else "not_sip"] += 1
+            return
+        try:
+            message = parse(data)
+        except Malformed as fault:
+            self._reject(packet, data, fault)
+            return
+        if message.problems:
+            self.counters["malformed"] += 1
+        self._take(packet, data, message.method, message.status, message.call_id, message.cseq, message)
+
+    def _take(
+        self,
+        packet: SipPacket,
+        data: bytes,
+        method: bytes,
+        status: int,
+        call_id: bytes,
+        cseq: bytes,
+        message: Message | None,
+    ) -> None:
+        self.counters["messages"] += 1
+        calls = self._calls
+        if status:
+            self._answer(packet, data, status, call_id, cseq, message)
+        elif method == b"INVITE":
+            calls.invite(packet, data, call_id, cseq, message)
+        elif method == b"ACK":
+            calls.ack(packet, call_id)
+        elif method == b"BYE":
+            calls.bye(packet, data, call_id, message)
+        elif method == b"CANCEL":
+            calls.cancel(packet, data, call_id, cseq, message)
+        elif method in OUTSIDE:
+            self.counters["registers"] += method == b"REGISTER"
+            self._registrar.request(packet, data, call_id, cseq, method)
+        elif method == b"UPDATE":
+            calls.update(packet, data, call_id, message)
+        elif method == b"REFER":
+            calls.refer(packet, data, call_id, message)
+        else:
+            calls.touch(packet, call_id)
+
+    def _answer(
+        self, packet: SipPacket, data: bytes, status: int, call_id: bytes, cseq: bytes, message: Message | None
+    ) -> None:
+        method = cseq[cseq.find(b" ") + 1 :]
+        if method in OUTSIDE:
+            self._registrar.answer(packet, status, call_id, cseq, data, message)
+            return
+        thread = self._calls.threads.get(call_id)
+        if thread is None:
+            self.counters["orphans"] += 1
+        elif method == b"INVITE":
+            self._calls.answer(thread, packet, status, cseq, data, message)
+        else:
+            self._calls.answer_in_dialog(thread, packet, status, cseq, data, message)
+
+    def _reject(self, packet: SipPacket, data: bytes, fault: Malformed) -> None:
+        self.counters["rejects"] += 1
+        if len(self._rejects) >= self.limits.rejects:
+            self.counters["rejects_dropped"] += 1
+            return
+        identity = f"{packet.at_us} {packet.src} {packet.dst} ".encode() + data
+        self._rejects.append(
+            Reject(
+                key=blake2b(identity, digest_size=16).hexdigest(),
+                reason=fault.reason,
+                message=f"{packet.src} to {packet.dst}: {fault}",
+                excerpt=data[:EXCERPT_MAX_BYTES],
+                position=f"packet {self._packets}",
+                at_ms=packet.at_us // 1000,
+            )
+        )
 
     def tick(self, now_us: int) -> None:
         """Time has come to `now_us`, on the packets' clock: what is due ends now."""
+        if now_us < self._due_us:
+            return
+        self._now_us = now_us
+        self._due_us = now_us - now_us % TICK_US + TICK_US
+        self._calls.run(now_us)
+        self._registrar.run(now_us)
 
     def drain(self) -> tuple[list[Record], list[Reject]]:
         """What became final since the last drain."""
-        return [], []
+        records, rejects = self._records.copy(), self._rejects.copy()
+        self._records.clear()
+        self._rejects.clear()
+        return records, rejects
 
     def finish(self, now_us: int) -> None:
         """The source has ended: whatever is still open is handed in with `ending="open"`."""
+        self.tick(now_us)
+        self._calls.finish(max(now_us, self._now_us))
+        self.counters["stream_messages_lost"] += len(self._streams)
+        self._streams.clear()
 
     def snapshot(self) -> bytes:
         """All that is known of calls in progress, bindings and unfinished streams. Drain first: records that wait to be
         drained are not part of it."""
-        return b""
+        calls, registrar = self._calls, self._registrar
+        return _encoder.encode(
+            _State(
+                VERSION,
+                self._now_us,
+                self._due_us,
+                self._packets,
+                calls.serial,
+                registrar.swept_us,
+                list(calls.groups.values()),
+                calls.correlator.refers,
+                registrar.transactions,
+                registrar.bindings,
+                self._streams,
+                dict(self.counters),
+            )
+        )
 
     def restore(self, state: bytes) -> None:
         """Go on where `snapshot` stood. Raises ValueError where these bytes are no snapshot of this version."""
+        try:
+            known = _decoder.decode(state)
+        except msgspec.DecodeError as fault:
+            raise ValueError(f"these bytes are no state of a SIP tracker: {fault}") from fault
+        if known.version != VERSION:
+            raise ValueError(f"the state has version {known.version}, this program reads version {VERSION}")
+        self._now_us, self._due_us, self._packets = known.now_us, known.due_us, known.packets
+        self._streams = known.streams
+        self.counters.clear()
+        self.counters.update(known.counters)
+        self._calls.restore(known.groups, known.refers, known.serial)
+        self._registrar.restore(known.transactions, known.bindings, known.swept_us)

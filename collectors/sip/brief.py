@@ -1,0 +1,70 @@
+"""The short way to read a message: what it is, its Call-ID and its CSeq, by searching the bytes.
+
+Laws
+- For every message, `brief` gives either what `parse` gives, or None: then `parse` must be asked.
+- It allocates nothing but its result. Most messages (100, 180, ACK, retransmissions) need no more than this.
+"""
+
+from collectors.sip.names import METHODS
+
+Brief = tuple[bytes, int, bytes, bytes]
+"""method (empty for a response), status (0 for a request), Call-ID, CSeq in its plain spelling."""
+
+_STATUS = {b"%d" % status: status for status in range(100, 700)}
+_BLANK = b" \t"
+_ZERO, _CLOSE = b"0>"
+
+
+def brief(data: bytes) -> Brief | None:
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    if data.startswith(b"SIP/2.0 "):
+        method, status = b"", _STATUS.get(data[8:11], 0)
+        if not status or (data[11] != 0x20 and data[11:13] != b"\r\n"):
+            return None
+    else:
+        method, status = data[: data.find(b" ")], 0
+        line = data.find(b"\r\n")
+        if method not in METHODS or not data.endswith(b" SIP/2.0", 0, line) or data.count(b" ", 0, line) != 2:
+            return None
+    at = data.find(b"\r\nCall-ID:", 0, end) + 10
+    stop = data.find(b"\r\n", at)
+    call_id = data[at:stop].strip(_BLANK)
+    if at < 10 or not call_id or b" " in call_id or b"\t" in call_id or data[stop + 2] in _BLANK:
+        return None
+    at = data.find(b"\r\nCSeq:", 0, end) + 7
+    stop = data.find(b"\r\n", at)
+    if at < 7 or data[stop + 2] in _BLANK:
+        return None
+    cseq = data[at:stop].strip(_BLANK)
+    number, _, name = cseq.partition(b" ")
+    if name not in METHODS or not number.isdigit() or len(number) > 9 or (number[0] == _ZERO and len(number) > 1):
+        return None
+    return method, status, call_id, cseq
+
+
+def to_tag(data: bytes) -> bytes | None:
+    """The tag of To where it stands in the usual way (`<uri>;tag=x`), empty where To ends with its `>`; None where the
+    full way must tell."""
+    end = data.find(b"\r\n\r\n")
+    at = data.find(b"\r\nTo:", 0, end)
+    stop = data.find(b"\r\n", at + 5)
+    if (
+        at < 0
+        or end < 0
+        or data[stop + 2] in _BLANK
+        or data.count(b">", at, stop) != 1
+        or data.count(b"<", at, stop) != 1
+    ):
+        return None
+    if data[stop - 1] == _CLOSE:
+        return b""
+    found = data.find(b">;tag=", at, stop)
+    value = data[found + 6 : stop]
+    if found < 0 or any(mark in value for mark in _MARKS):
+        return None
+    return value
+
+
+_MARKS = (b";", b" ", b'"', b"\t")

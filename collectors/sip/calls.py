@@ -1,0 +1,537 @@
+"""Calls in progress: which dialogs there are, which call each belongs to, and when a call is over.
+
+Laws
+- Key of a dialog: Call-ID, From tag, the INVITE's sequence number and the two addresses. A retransmission is nothing
+  new, a retry after 401/407 is the same attempt, a Call-ID that comes again after a BYE is another call.
+- A dialog is answered by the first 2xx to its INVITE, and ended by a BYE's request, a final failure, or silence.
+- A call is handed in when all its dialogs have ended and what may still follow had its time.
+- Only an INVITE without a To tag opens anything: no other method, and no answer that nobody asked for.
+"""
+
+from heapq import heapify, heappop, heappush
+
+from collectors.records import FeatureUse, Record
+from collectors.sip import dialog as machine
+from collectors.sip.address import listed, read_address, tag, text, user
+from collectors.sip.brief import to_tag
+from collectors.sip.correlate import Correlator
+from collectors.sip.features import of_invite
+from collectors.sip.legs import legs_of
+from collectors.sip.limits import Limits
+from collectors.sip.message import Message, parse
+from collectors.sip.packets import SipPacket
+from collectors.sip.registrar import Registrar
+from collectors.sip.replaces import Replaces, read_replaces, refer_target
+from collectors.sip.site import Site
+from collectors.sip.state import ANSWERED, ENDED, TRYING, Dialog, Group, Refer
+
+RECHECK_US = 256_000_000
+"""A call's timer is looked at again at least this often, so that the timers of calls that ended early do not pile up."""
+
+ANONYMOUS = frozenset(("", "anonymous", "unknown", "unavailable", "restricted", "asterisk"))
+"""User parts of From that name nobody: RFC 3323's and those that phone systems fill in."""
+
+
+class Calls:
+    """The table of calls. `counters` is the tracker's; `records` takes what is final."""
+
+    def __init__(
+        self, limits: Limits, site: Site, registrar: Registrar, counters: dict[str, int], records: list[Record]
+    ) -> None:
+        self.limits = limits
+        self.site = site
+        self.registrar = registrar
+        self.counters = counters
+        self.records = records
+        self.groups: dict[int, Group] = {}
+        self.threads: dict[bytes, list[Dialog]] = {}
+        self.correlator = Correlator(site, limits)
+        self.serial = 0
+        self.timers: list[tuple[int, int]] = []
+
+    # --- requests
+
+    def invite(self, packet: SipPacket, data: bytes, call_id: bytes, cseq: bytes, message: Message | None) -> None:
+        thread = self.threads.get(call_id)
+        if thread is not None:
+            for dialog in thread:
+                if dialog.cseq == cseq and dialog.src == packet.src and dialog.dst == packet.dst:
+                    dialog.last_us = packet.at_us
+                    self.counters["retransmissions"] += 1
+                    return
+        message = message or parse(data)
+        if tag(message.get(b"to")):
+            self._within(thread, packet, message)
+        else:
+            self._begin(thread, packet, message)
+
+    def _begin(self, thread: list[Dialog] | None, packet: SipPacket, message: Message) -> None:
+        from_tag = tag(message.get(b"from"))
+        hop = _last_hop(thread, packet, from_tag) if thread else None
+        if hop is not None:
+            if _number(message.cseq) <= _number(hop.cseq):
+                self.counters["retransmissions"] += 1
+                return
+            if self._is_retry(hop):
+                self._reopen(hop, packet, message)
+                return
+        invite, names = self._dialog(packet, message, from_tag)
+        group = self._continued(thread, hop, invite)
+        if group is None:
+            self._retire(thread)
+            group = self._related(invite, names, message)
+        if group is None:
+            group = self._new_group(packet.at_us)
+            invite.side = "caller"
+        self._attach(group, invite)
+
+    def _is_retry(self, hop: Dialog) -> bool:
+        """The same attempt again: after a challenge, or after an answer that was not heard."""
+        if self.groups[hop.call].emitted_us:
+            return False
+        return hop.phase == TRYING or (hop.retry and hop.status >= 400)
+
+    def _reopen(self, hop: Dialog, packet: SipPacket, message: Message) -> None:
+        ended = hop.phase == ENDED
+        hop.cseq, hop.last_us, hop.phase = message.cseq, packet.at_us, TRYING
+        hop.status, hop.ended_us, hop.retry, hop.to_tag, hop.cancelled_us = 0, 0, False, b"", 0
+        if ended:
+            self.correlator.add(hop)
+            self._schedule(self.groups[hop.call], packet.at_us)
+
+    def _continued(self, thread: list[Dialog] | None, hop: Dialog | None, invite: Dialog) -> Group | None:
+        """The call that the same Call-ID stands for, while that call goes on."""
+        number = _continued(thread, hop, invite) if thread else None
+        return None if number is None else self._alive(number)
+
+    def _related(self, invite: Dialog, names: list[str], message: Message) -> Group | None:
+        """The call that an INVITE with a Call-ID of its own belongs to."""
+        replaces = message.get(b"replaces")
+        if replaces and (replaced := self._replaced(read_replaces(replaces))) is not None:
+            if b"early-only" in replaces:
+                invite.side = "pickup"
+            return replaced
+        number = self.correlator.find(invite, names, self.groups)
+        return None if number is None else self._alive(number)
+
+    def _alive(self, number: int) -> Group | None:
+        group = self.groups.get(number)
+        return None if group is None or group.emitted_us else group
+
+    def _dialog(self, packet: SipPacket, message: Message, from_tag: bytes) -> tuple[Dialog, list[str]]:
+        names = _callers(message)
+        dialled = user(message.uri) or user(read_address(message.get(b"to")).uri)
+        self.serial += 1
+        invite = Dialog(
+            call=0,
+            serial=self.serial,
+            call_id=message.call_id,
+            from_tag=from_tag,
+            transport=packet.transport,
+            src=packet.src,
+            dst=packet.dst,
+            side="callee",
+            cseq=message.cseq,
+            caller=names[0],
+            dialled=dialled,
+            callee=self.registrar.endpoint_of(message.uri) or dialled,
+            user_agent=text(message.get(b"user-agent")),
+            started_us=packet.at_us,
+            last_us=packet.at_us,
+            first_cseq=message.cseq,
+            session=message.get(b"session-id"),
+        )
+        invite.features.extend(of_invite(message, invite.caller, packet.at_us // 1000))
+        if message.uri[:5].lower() == b"sips:" or packet.transport == "tls":
+            invite.features.append(FeatureUse(code="encrypted_call", endpoint="", at_ms=packet.at_us // 1000))
+        return invite, names
+
+    def _within(self, thread: list[Dialog] | None, packet: SipPacket, message: Message) -> None:
+        """A re-INVITE or UPDATE in a dialog."""
+        dialog = self._find(thread, packet, message)
+        if dialog is None:
+            self.counters["mid_dialog"] += 1
+            return
+        dialog.last_us = packet.at_us
+        if machine.modify(dialog, packet.src == dialog.src, message, packet.at_us):
+            self.counters["retransmissions"] += 1
+
+    def update(self, packet: SipPacket, data: bytes, call_id: bytes, message: Message | None) -> None:
+        self._within(self.threads.get(call_id), packet, message or parse(data))
+
+    def ack(self, packet: SipPacket, call_id: bytes) -> None:
+        thread = self.threads.get(call_id)
+        dialog = _hop(thread, packet) if thread else None
+        if dialog is None:
+            return
+        dialog.last_us = packet.at_us
+        if dialog.phase == TRYING and not dialog.acked_us:
+            dialog.acked_us = packet.at_us
+
+    def touch(self, packet: SipPacket, call_id: bytes) -> None:
+        """Any other request in a dialog is a sign of life."""
+        thread = self.threads.get(call_id)
+        dialog = _hop(thread, packet) if thread else None
+        if dialog is not None:
+            dialog.last_us = packet.at_us
+
+    def cancel(self, packet: SipPacket, data: bytes, call_id: bytes, cseq: bytes, message: Message | None) -> None:
+        thread = self.threads.get(call_id)
+        dialog = _hop(thread, packet) if thread else None
+        if dialog is None:
+            return
+        dialog.last_us = packet.at_us
+        if dialog.phase == TRYING and _number(dialog.cseq) == _number(cseq):
+            dialog.cancelled_us = dialog.cancelled_us or packet.at_us
+            dialog.reason = dialog.reason or machine.reason_of(message or parse(data))
+
+    def bye(self, packet: SipPacket, data: bytes, call_id: bytes, message: Message | None) -> None:
+        thread = self.threads.get(call_id)
+        if not thread:
+            self.counters["mid_dialog"] += 1
+            return
+        if len(thread) == 1 and not thread[0].forks:
+            self._hang_up(thread[0], packet, data, message)
+            return
+        message = message or parse(data)
+        tags = _tags(message)
+        named = [dialog for dialog in thread if machine.is_named(dialog, tags)]
+        for dialog in named:
+            if not machine.end_fork(dialog, tags, packet.at_us):
+                self._hang_up(dialog, packet, data, message)
+        if not named and (dialog := _hop(thread, packet)) is not None:
+            self._hang_up(dialog, packet, data, message)
+
+    def _hang_up(self, dialog: Dialog, packet: SipPacket, data: bytes, message: Message | None) -> None:
+        dialog.last_us = packet.at_us
+        if dialog.phase == TRYING and not machine.is_named(dialog, _tags(message or parse(data))):
+            return
+        if dialog.phase != ENDED:
+            machine.hang_up(dialog, packet.src, packet.dst, packet.at_us)
+            self._ended(dialog, packet.at_us)
+
+    def refer(self, packet: SipPacket, data: bytes, call_id: bytes, message: Message | None) -> None:
+        message = message or parse(data)
+        dialog = self._find(self.threads.get(call_id), packet, message)
+        if dialog is None:
+            self.counters["mid_dialog"] += 1
+            return
+        dialog.last_us = packet.at_us
+        target, replaces = refer_target(message.get(b"refer-to"))
+        code = b"transfer_attended" if replaces else b"transfer_blind"
+        if not machine.ask(dialog, packet.src == dialog.src, message.cseq, code):
+            return
+        other = self._replaced(replaces)
+        group = self.groups[dialog.call]
+        if other is not None and other is not group and not group.emitted_us:
+            self._merge(group, other)
+        elif other is None:
+            self.correlator.asked(Refer(packet.at_us, packet.dst, target, dialog.call))
+
+    # --- answers
+
+    def answer(
+        self, thread: list[Dialog], packet: SipPacket, status: int, cseq: bytes, data: bytes, message: Message | None
+    ) -> None:
+        """An answer to an INVITE."""
+        dialog = thread[0] if len(thread) == 1 else _answered_hop(thread, packet, cseq)
+        dialog.last_us = packet.at_us
+        if status == 100:
+            return
+        if dialog.asked and machine.answer_to_modify(dialog, packet.src == dialog.dst, status, cseq, data, message):
+            self._gone(dialog, status)
+            return
+        if dialog.cseq != cseq:
+            return
+        if status < 200:
+            self._ring(dialog, packet.at_us, data, message)
+        elif status < 300:
+            self._answered(dialog, packet.at_us, data, message)
+        elif dialog.phase == TRYING:
+            machine.fail(dialog, packet.at_us, message or parse(data))
+            self._ended(dialog, packet.at_us)
+
+    def answer_in_dialog(
+        self, thread: list[Dialog], packet: SipPacket, status: int, cseq: bytes, data: bytes, message: Message | None
+    ) -> None:
+        """An answer to any other request of a dialog."""
+        dialog = _hop(thread, packet)
+        if dialog is None:
+            return
+        dialog.last_us = packet.at_us
+        if dialog.asked:
+            machine.answer_to_modify(dialog, packet.src == dialog.dst, status, cseq, data, message)
+        self._gone(dialog, status)
+
+    def _gone(self, dialog: Dialog, status: int) -> None:
+        """The other end knows this dialog no more (RFC 3261 section 12.2.1.2): it ended without our hearing it."""
+        if status == 481 and dialog.phase == ANSWERED:
+            machine.assume(dialog)
+            self._ended(dialog, dialog.last_us)
+
+    def _ring(self, dialog: Dialog, at_us: int, data: bytes, message: Message | None) -> None:
+        if dialog.phase != TRYING:
+            return
+        early = to_tag(data) if message is None else tag(message.get(b"to"))
+        if early is None:
+            message = parse(data)
+            early = tag(message.get(b"to"))
+        dialog.ringing_us = dialog.ringing_us or at_us
+        if not dialog.to_tag:
+            dialog.to_tag = early
+        elif early and early != dialog.to_tag:
+            machine.fork(dialog, early, at_us, self._contact(message or parse(data)))
+
+    def _answered(self, dialog: Dialog, at_us: int, data: bytes, message: Message | None) -> None:
+        if dialog.phase == TRYING:
+            message = message or parse(data)
+            machine.answer(dialog, at_us, message, self._contact(message))
+        elif dialog.phase == ANSWERED and dialog.status:
+            last = to_tag(data) if message is None else tag(message.get(b"to"))
+            if last and last != dialog.to_tag:
+                machine.answer_fork(dialog, last, at_us, self._contact(message or parse(data)))
+
+    def _contact(self, message: Message) -> str:
+        members = listed(message.values(b"contact"))
+        uri = read_address(members[0]).uri if members else b""
+        return self.registrar.endpoint_of(uri) or user(uri)
+
+    # --- groups
+
+    def _new_group(self, at_us: int) -> Group:
+        if len(self.groups) >= self.limits.calls:
+            self._evict(at_us)
+        self.serial += 1
+        group = Group(self.serial, at_us)
+        self.groups[group.id] = group
+        return group
+
+    def _attach(self, group: Group, dialog: Dialog) -> None:
+        if len(group.dialogs) >= self.limits.legs_per_call:
+            self.counters["legs_over_limit"] += 1
+            return
+        for other in group.dialogs:
+            other.retry = False
+        dialog.call = group.id
+        group.dialogs.append(dialog)
+        self.threads.setdefault(dialog.call_id, []).append(dialog)
+        self.correlator.add(dialog)
+        if len(group.dialogs) == 1 or group.due_us > self._due(group):
+            self._schedule(group, dialog.started_us)
+
+    def _retire(self, thread: list[Dialog] | None) -> None:
+        """The Call-ID begins another call: what it stood for ends at its last sign of life."""
+        for dialog in list(thread or ()):
+            dialog.retired = True
+            self._forget(dialog)
+            if dialog.phase != ENDED:
+                machine.assume(dialog)
+                self._ended(dialog, dialog.last_us)
+
+    def _merge(self, one: Group, other: Group) -> None:
+        """Two calls are one: the older takes the younger's dialogs."""
+        older, younger = sorted((one, other), key=lambda group: (group.started_us, group.id))
+        for dialog in younger.dialogs:
+            dialog.call = older.id
+            dialog.side = "callee"
+        older.dialogs.extend(younger.dialogs)
+        del self.groups[younger.id]
+        self.correlator.merged(younger.id, older.id)
+        self._schedule(older, older.due_us)
+        self.counters["merged"] += 1
+
+    def _replaced(self, replaces: Replaces | None) -> Group | None:
+        """The call of the dialog that a Replaces names (RFC 3891 section 3)."""
+        thread = self.threads.get(replaces.call_id) if replaces else None
+        if not thread:
+            return None
+        return self._alive(thread[-1].call)
+
+    def _find(self, thread: list[Dialog] | None, packet: SipPacket, message: Message) -> Dialog | None:
+        if not thread:
+            return None
+        hop = _hop(thread, packet)
+        if hop is not None and (len(thread) == 1 or {packet.src, packet.dst} == {hop.src, hop.dst}):
+            return hop
+        tags = _tags(message)
+        return next((dialog for dialog in thread if machine.is_named(dialog, tags)), hop)
+
+    # --- time
+
+    def _ended(self, dialog: Dialog, at_us: int) -> None:
+        self.correlator.remove(dialog)
+        group = self.groups[dialog.call]
+        if all(other.phase == ENDED for other in group.dialogs):
+            self._schedule(group, at_us)
+
+    def _schedule(self, group: Group, at_us: int) -> None:
+        group.due_us = min(self._due(group), at_us + RECHECK_US)
+        heappush(self.timers, (group.due_us, group.id))
+
+    def _due(self, group: Group) -> int:
+        """When something happens to this call if nothing is heard of it any more."""
+        limits = self.limits
+        if group.emitted_us:
+            return group.emitted_us + limits.transaction_ms * 1000
+        deadlines = [machine.deadline(dialog, limits) for dialog in group.dialogs if dialog.phase != ENDED]
+        if deadlines:
+            return min(deadlines)
+        settled = max(dialog.ended_us + machine.patience_us(dialog, limits) for dialog in group.dialogs)
+        if self.correlator.pending(group.id):
+            settled += limits.transaction_ms * 1000
+        return settled
+
+    def run(self, now_us: int) -> None:
+        """End what silence ends, hand in what has settled, forget what is long over."""
+        self.correlator.expire(now_us)
+        while self.timers and self.timers[0][0] <= now_us:
+            due_us, number = heappop(self.timers)
+            group = self.groups.get(number)
+            if group is not None and group.due_us == due_us:
+                self._run_group(group, now_us)
+
+    def _run_group(self, group: Group, now_us: int) -> None:
+        if self._due(group) > now_us:
+            self._schedule(group, now_us)
+        elif group.emitted_us:
+            self._drop(group)
+        elif self._silence(group, now_us):
+            self._schedule(group, now_us)
+        else:
+            self._emit(group, now_us)
+            self._schedule(group, now_us)
+
+    def _silence(self, group: Group, now_us: int) -> bool:
+        """End the dialogs that have been silent for too long; whether there were any."""
+        silent = [
+            dialog
+            for dialog in group.dialogs
+            if dialog.phase != ENDED and machine.deadline(dialog, self.limits) <= now_us
+        ]
+        for dialog in silent:
+            machine.assume(dialog)
+            self.correlator.remove(dialog)
+            self.counters["ended_by_silence"] += 1
+        return bool(silent)
+
+    def _emit(self, group: Group, now_us: int) -> None:
+        group.emitted_us = now_us
+        self.records.extend(legs_of(group, self.site))
+        self.counters["calls"] += 1
+
+    def _drop(self, group: Group) -> None:
+        del self.groups[group.id]
+        for dialog in group.dialogs:
+            self._forget(dialog)
+
+    def _forget(self, dialog: Dialog) -> None:
+        """Take it out of its thread (by identity: what two dialogs say may be the same)."""
+        thread = self.threads.get(dialog.call_id)
+        if thread is None:
+            return
+        thread[:] = [other for other in thread if other is not dialog]
+        if not thread:
+            del self.threads[dialog.call_id]
+
+    def _evict(self, now_us: int) -> None:
+        """Make room: a call that was handed in already, else the oldest unanswered one, else the oldest."""
+        oldest = list(zip(self.groups.values(), range(64), strict=False))
+        rank = [(not group.emitted_us, any(d.answered_us for d in group.dialogs), at) for group, at in oldest]
+        group = oldest[min(rank)[2]][0]
+        if not group.emitted_us:
+            self.counters["calls_evicted"] += 1
+            self._close(group, now_us, "assumed")
+        self._drop(group)
+
+    def _close(self, group: Group, now_us: int, ending: str) -> None:
+        for dialog in group.dialogs:
+            if dialog.phase != ENDED:
+                if ending == "open":
+                    machine.leave_open(dialog, now_us)
+                else:
+                    machine.assume(dialog)
+                self.correlator.remove(dialog)
+        self._emit(group, now_us)
+
+    def finish(self, now_us: int) -> None:
+        for group in list(self.groups.values()):
+            if not group.emitted_us:
+                self._close(group, now_us, "open")
+            self._drop(group)
+        self.timers.clear()
+
+    def restore(self, groups: list[Group], refers: list[Refer], serial: int) -> None:
+        self.groups = {group.id: group for group in groups}
+        self.serial = serial
+        self.correlator.refers = refers
+        dialogs = sorted((dialog for group in groups for dialog in group.dialogs), key=lambda dialog: dialog.serial)
+        for dialog in dialogs:
+            if not dialog.retired:
+                self.threads.setdefault(dialog.call_id, []).append(dialog)
+            if dialog.phase != ENDED:
+                self.correlator.add(dialog)
+        self.timers = [(group.due_us, group.id) for group in groups]
+        heapify(self.timers)
+
+
+def _tags(message: Message) -> tuple[bytes, bytes]:
+    return tag(message.get(b"from")), tag(message.get(b"to"))
+
+
+def _number(cseq: bytes) -> int:
+    return int(cseq[: cseq.find(b" ")])
+
+
+def _hop(thread: list[Dialog], packet: SipPacket) -> Dialog | None:
+    """The dialog between these two addresses, either way; the only one there is where none fits."""
+    if len(thread) == 1:
+        return thread[0]
+    for dialog in reversed(thread):
+        if (dialog.src == packet.src and dialog.dst == packet.dst) or (
+            dialog.src == packet.dst and dialog.dst == packet.src
+        ):
+            return dialog
+    return None
+
+
+def _last_hop(thread: list[Dialog], packet: SipPacket, from_tag: bytes) -> Dialog | None:
+    for dialog in reversed(thread):
+        if dialog.src == packet.src and dialog.dst == packet.dst and dialog.from_tag == from_tag:
+            return dialog
+    return None
+
+
+def _answered_hop(thread: list[Dialog], packet: SipPacket, cseq: bytes) -> Dialog:
+    """The dialog that an answer belongs to: the one whose INVITE went the other way, else one with this INVITE."""
+    for dialog in reversed(thread):
+        if dialog.src == packet.dst and dialog.dst == packet.src and dialog.cseq == cseq:
+            return dialog
+    for dialog in reversed(thread):
+        if dialog.cseq == cseq and dialog.phase == TRYING:
+            return dialog
+    return _hop(thread, packet) or thread[-1]
+
+
+def _continued(thread: list[Dialog], hop: Dialog | None, invite: Dialog) -> int | None:
+    """The call that an INVITE with a known Call-ID goes on with: a fork, a further hop, a redirection, another try. None
+    where that call is over: a Call-ID that comes again after a BYE, or from the same phone while one is up."""
+    if hop is not None and (hop.answered_us or hop.phase != ENDED):
+        return None
+    sender = next((dialog for dialog in thread if dialog.src == invite.src), None)
+    if all(dialog.phase == ENDED for dialog in thread) and any(dialog.answered_us for dialog in thread):
+        return None
+    if sender is not None:
+        if sender.from_tag != invite.from_tag and sender.dst == invite.dst:
+            return None
+        invite.side = sender.side
+    return thread[-1].call
+
+
+def _callers(message: Message) -> list[str]:
+    """Who calls: From's user first, unless it names nobody; then the identities that the network asserts (RFC 3325)."""
+    told = [user(read_address(message.get(b"from")).uri)]
+    for name in (b"p-asserted-identity", b"remote-party-id"):
+        if name in message.first:
+            told += [user(read_address(value).uri) for value in listed(message.values(name))]
+    known = [name for name in told if name.lower() not in ANONYMOUS]
+    return known or told[:1]

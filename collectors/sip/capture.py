@@ -1,0 +1,110 @@
+"""SIP packets out of a capture file.
+
+Laws
+- Streaming: one chunk of the file, the streams in progress, and a table of the flows met lately.
+- What is SIP is told by its start line, not by its port. UDP payloads that are no SIP are given only where a phone may have
+  sent them to keep a binding alive (they are counted further on); media and all else stay here, counted.
+- Nothing raises but `frames.CaptureError`: what is not understood in a frame is counted by name.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from struct import Struct as Layout
+from typing import BinaryIO
+
+from collectors.sip.frames import frames
+from collectors.sip.layers import NotUnderstood, address_text, transport_of
+from collectors.sip.limits import Limits
+from collectors.sip.packets import SipPacket, is_keepalive, looks_like_sip
+from collectors.sip.tcp import Reassembly
+
+FLOWS_MAX = 65_536
+"""Pairs of addresses whose text is remembered; the table starts anew when it is full."""
+
+_PLAIN = Layout("12x2sB5x2sxB2x12s2s")
+"""Ethernet, IPv4 without options, UDP: EtherType, version and length, fragment field, protocol, addresses with ports, and
+the datagram's length."""
+_PLAIN_BYTES = 42
+_ETHERNET = 1
+_PORTS = Layout(">HH")
+_TCP = Layout(">HHIIBB")
+_SIP_PORTS = frozenset((5060, 5061))
+
+
+class CaptureReader:
+    """Iterate over it once. `counters` tells what was met; `packets` the number of frames read."""
+
+    def __init__(self, file: BinaryIO, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        self.counters: dict[str, int] = Counter()
+        self.packets = 0
+        self.at_us = 0
+        """The time of the frame read last."""
+        self._file = file
+        self._flows: dict[bytes, tuple[str, str]] = {}
+        self._tcp = Reassembly(limits, self.counters)
+
+    def __iter__(self) -> Iterator[SipPacket]:
+        flows, unpack, counters = self._flows, _PLAIN.unpack_from, self.counters
+        for at_us, link_type, frame in frames(self._file):
+            self.packets += 1
+            self.at_us = at_us
+            if link_type == _ETHERNET and len(frame) > _PLAIN_BYTES:
+                kind, version, fragment, protocol, key, length = unpack(frame)
+                if kind == b"\x08\x00" and version == 0x45 and protocol == 17 and fragment in _WHOLE:
+                    payload = frame[_PLAIN_BYTES : 34 + (length[0] << 8 | length[1])]
+                    if payload.startswith(b"SIP/2.0 ") or payload.find(b" SIP/2.0\r\n", 0, 1024) > 0:
+                        src, dst = flows.get(key) or self._flow(key)
+                        yield SipPacket(at_us, "udp", src, dst, payload)
+                        continue
+            try:
+                name, source, target, at, end, available = transport_of(link_type, frame)
+            except NotUnderstood as reason:
+                counters[str(reason)] += 1
+                continue
+            if available < end:
+                counters["cut_off"] += 1
+            if name == "udp":
+                yield from self._datagram(at_us, frame, source, target, at, available)
+            else:
+                yield from self._segment(at_us, frame, source, target, at, available)
+
+    def _flow(self, key: bytes) -> tuple[str, str]:
+        """The two ends as text; `key` is both addresses and both ports as they stand in the packet."""
+        if len(self._flows) >= FLOWS_MAX:
+            self._flows.clear()
+        size = (len(key) - 4) // 2
+        source_port, target_port = _PORTS.unpack_from(key, len(key) - 4)
+        pair = address_text(key[:size], source_port), address_text(key[size : 2 * size], target_port)
+        self._flows[key] = pair
+        return pair
+
+    def _datagram(
+        self, at_us: int, frame: bytes, source: bytes, target: bytes, at: int, end: int
+    ) -> Iterator[SipPacket]:
+        length = frame[at + 4] << 8 | frame[at + 5]
+        payload = frame[at + 8 : min(end, at + length) if length >= 8 else end]
+        if not looks_like_sip(payload) and not self._is_sip_port(frame, at, payload):
+            self.counters["other_udp"] += 1
+            return
+        key = source + target + frame[at : at + 4]
+        src, dst = self._flows.get(key) or self._flow(key)
+        yield SipPacket(at_us, "udp", src, dst, payload)
+
+    def _is_sip_port(self, frame: bytes, at: int, payload: bytes) -> bool:
+        """A keep-alive is one only where SIP is spoken."""
+        ports = _PORTS.unpack_from(frame, at)
+        return is_keepalive(payload) and not _SIP_PORTS.isdisjoint(ports)
+
+    def _segment(
+        self, at_us: int, frame: bytes, source: bytes, target: bytes, at: int, end: int
+    ) -> Iterator[SipPacket]:
+        _, _, sequence, _, offset, flags = _TCP.unpack_from(frame, at)
+        payload = frame[at + (offset >> 4) * 4 : end]
+        key = source + target + frame[at : at + 4]
+        for message in self._tcp.segment(key, sequence, flags, payload):
+            src, dst = self._flows.get(key) or self._flow(key)
+            yield SipPacket(at_us, "tcp", src, dst, message)
+
+
+_WHOLE = frozenset((b"\x00\x00", b"\x40\x00"))
+"""No fragment: neither offset nor more fragments; the don't-fragment bit does not matter."""

@@ -1,0 +1,173 @@
+"""Which call a new INVITE continues: one that goes through a back-to-back user agent has a Call-ID on each side.
+
+Laws
+- Nothing is configured for this. An INVITE continues a call whose dialog ends where the INVITE comes from, when
+  something in it names that call; in order of strength: a Session-ID (RFC 7989), a REFER that asked for it, the caller,
+  the number dialled, the one who was called (a transfer by the phone system itself).
+- Among calls that match alike, one that has no answered far leg goes first, then the one that was active last.
+- Lookups are by index: the cost does not grow with the number of calls.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from collectors.sip.address import number_key, same_number
+from collectors.sip.limits import Limits
+from collectors.sip.packets import host
+from collectors.sip.site import Site, place
+from collectors.sip.state import ANSWERED, Dialog, Group, Refer
+
+REFERS_MAX = 256
+"""Transfers asked for and not yet carried out; each lives 32 s."""
+
+CALLER, DIALLED, PARTY = 4, 2, 1
+
+
+class Correlator:
+    """An index of open dialogs by the place they lead to and the names in them."""
+
+    def __init__(self, site: Site, limits: Limits) -> None:
+        self.site = site
+        self.lifetime_us = limits.transaction_ms * 1000
+        self.refers: list[Refer] = []
+        self._by_name: dict[str, list[Dialog]] = {}
+        self._sessions: dict[bytes, Dialog] = {}
+
+    def add(self, dialog: Dialog) -> None:
+        for key in self._keys(dialog):
+            self._by_name.setdefault(key, []).append(dialog)
+        for session in _sessions(dialog.session):
+            self._sessions[session] = dialog
+
+    def remove(self, dialog: Dialog) -> None:
+        for key in self._keys(dialog):
+            known = self._by_name.get(key)
+            if known is None:
+                continue
+            known[:] = [other for other in known if other is not dialog]
+            if not known:
+                del self._by_name[key]
+        for session in _sessions(dialog.session):
+            if self._sessions.get(session) is dialog:
+                del self._sessions[session]
+
+    def _keys(self, dialog: Dialog) -> set[str]:
+        """Where it leads to, with the caller and the number dialled; where it comes from, with the one called."""
+        to, since = self._host(dialog.dst), self._host(dialog.src)
+        return {
+            f"{to}|{number_key(dialog.caller)}",
+            f"{to}|{number_key(dialog.dialled)}",
+            f"{since}|{number_key(dialog.callee)}",
+        }
+
+    def _host(self, address: str) -> str:
+        if not self.site.pbx:
+            return host(address)
+        return host(place(self.site, address)) or place(self.site, address)
+
+    def asked(self, refer: Refer) -> None:
+        self.refers.append(refer)
+        del self.refers[:-REFERS_MAX]
+
+    def expire(self, now_us: int) -> None:
+        if self.refers:
+            self.refers = [refer for refer in self.refers if refer.at_us + self.lifetime_us > now_us]
+
+    def pending(self, call: int) -> bool:
+        """Whether a transfer was asked for in this call and has not begun yet."""
+        return any(refer.call == call and not refer.used for refer in self.refers)
+
+    def merged(self, old: int, new: int) -> None:
+        for refer in self.refers:
+            if refer.call == old:
+                refer.call = new
+
+    def find(self, invite: Dialog, names: Sequence[str], groups: dict[int, Group]) -> int | None:
+        """The call that `invite` continues, or None. `names`: the callers that it tells (From and asserted ones)."""
+        for session in _sessions(invite.session):
+            if (known := self._sessions.get(session)) is not None:
+                return known.call
+        asked = self._by_refer(invite)
+        if asked is not None and asked in groups:
+            return asked
+        return self._by_names(invite, names, groups)
+
+    def _by_refer(self, invite: Dialog) -> int | None:
+        if not self.refers:
+            return None
+        here = self._host(invite.src)
+        for refer in reversed(self.refers):
+            named = same_number(refer.target, invite.dialled) or same_number(refer.target, invite.callee)
+            if named and self._host(refer.place) == here:
+                refer.used = True
+                return refer.call
+        return None
+
+    def _by_names(self, invite: Dialog, names: Sequence[str], groups: dict[int, Group]) -> int | None:
+        here = self._host(invite.src)
+        keys = {number_key(name) for name in names if name}
+        best: tuple[int, ...] = ()
+        found = None
+        for key in {*keys, number_key(invite.dialled)}:
+            for dialog in self._by_name.get(f"{here}|{key}", ()):
+                rank = self._rank(invite, keys, dialog, groups[dialog.call])
+                if rank is not None and rank > best:
+                    best, found = rank, dialog.call
+        return found
+
+    def _rank(self, invite: Dialog, keys: set[str], dialog: Dialog, group: Group) -> tuple[int, ...] | None:
+        relation, nearness = self._relation(invite, dialog)
+        far = [other for other in group.dialogs if other.side != "caller"]
+        reached = any(same_number(other.dialled, dialog.dialled) for other in far)
+        score = 0
+        if relation == LEADS_HERE:
+            score = _score(invite, keys, dialog, reached)
+        elif relation == SAME_SENDER:
+            score = PARTY if _is_party(dialog, keys) else 0
+        if not score:
+            return None
+        talking = any(other.phase == ANSWERED for other in far)
+        return score, not talking, nearness, not reached, group.dialogs[-1].started_us, dialog.serial
+
+    def _relation(self, invite: Dialog, dialog: Dialog) -> tuple[int, int]:
+        """How the sender of `invite` stands to `dialog`, and how sure that is (2: its very address; 1: its host). A
+        stream's port tells nothing, so that its host must do; phones and phone system may share one host, where a
+        datagram's port tells them apart. What goes to where the dialog leads already is a call of its own."""
+        source, target = place(self.site, invite.src), place(self.site, dialog.dst)
+        if place(self.site, invite.dst) == target:
+            return STRANGER, 0
+        if source == target:
+            return LEADS_HERE, 2
+        if source == place(self.site, dialog.src):
+            return SAME_SENDER, 2
+        here = self._host(invite.src)
+        if self._host(dialog.dst) == here:
+            stream = invite.transport != "udp" or dialog.transport != "udp"
+            return (LEADS_HERE, 1) if stream or host(dialog.src) != host(dialog.dst) else (STRANGER, 0)
+        return (SAME_SENDER, 1) if self._host(dialog.src) == here else (STRANGER, 0)
+
+
+STRANGER, LEADS_HERE, SAME_SENDER = 0, 1, 2
+
+
+def _score(invite: Dialog, keys: set[str], dialog: Dialog, reached: bool) -> int:
+    """A call that has reached the number it dialled is continued for its caller only."""
+    caller = CALLER if number_key(dialog.caller) in keys else 0
+    dialled = DIALLED if same_number(dialog.dialled, invite.dialled) else 0
+    return caller + dialled if caller or not reached else 0
+
+
+def _is_party(dialog: Dialog, keys: set[str]) -> bool:
+    """The phone system calls on behalf of somebody whom it has on the line: a transfer by feature code."""
+    return dialog.phase == ANSWERED and dialog.side != "caller" and number_key(dialog.callee) in keys
+
+
+_NIL = b"0" * 32
+
+
+def _sessions(value: bytes) -> Iterable[bytes]:
+    """Both identifiers of a Session-ID header, the nil one left out (RFC 7989 section 6)."""
+    if not value:
+        return ()
+    local, _, rest = value.partition(b";")
+    remote = rest.partition(b"remote=")[2].partition(b";")[0]
+    return [uuid for uuid in (local.strip().lower(), remote.strip().lower()) if uuid and uuid != _NIL]

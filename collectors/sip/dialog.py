@@ -1,0 +1,207 @@
+"""What becomes of one dialog: pure steps from one state of it to the next.
+
+Laws
+- A step changes the `Dialog` it is given and nothing else. It knows neither other dialogs nor calls.
+- The first 2xx is the answer and the first BYE the end; what comes again changes nothing.
+"""
+
+from collectors.records import FeatureUse
+from collectors.sip.address import tag, text
+from collectors.sip.features import of_media, of_redirect
+from collectors.sip.limits import Limits
+from collectors.sip.message import Message, parse
+from collectors.sip.sdp import media
+from collectors.sip.state import ANSWERED, ENDED, TRYING, Dialog, Fork
+
+RETRY = frozenset((401, 407, 413, 414, 415, 416, 420, 421, 422, 488, 491, 494))
+"""Final answers after which RFC 3261 section 8.1.3.5 (and 4028, 3329) has the client try again in the same call."""
+
+ASKED_MAX = 16
+"""Requests within one dialog whose answer is awaited."""
+
+FORKS_MAX = 32
+"""Early dialogs of one INVITE."""
+
+FEATURES_MAX = 64
+"""Uses of features kept for one dialog; a phone that toggles hold all day stays below."""
+
+
+def answer(dialog: Dialog, at_us: int, message: Message, contact: str) -> None:
+    """The first 2xx to its INVITE."""
+    dialog.phase, dialog.answered_us, dialog.status = ANSWERED, at_us, 200
+    dialog.to_tag = tag(message.get(b"to"))
+    dialog.contact = contact
+    dialog.expires_us = _session_expires_us(message)
+    dialog.forks = [fork for fork in dialog.forks if fork.to_tag != dialog.to_tag]
+    note_media(dialog, message, at_us)
+
+
+def note_media(dialog: Dialog, message: Message, at_us: int) -> None:
+    """What is agreed now: the seat that uses it is the phone's, so it is the caller on the caller's own leg."""
+    found = media(message.body)
+    endpoint = dialog.callee if dialog.side == "callee" else dialog.caller
+    for use in of_media(found, message, endpoint, at_us // 1000):
+        add_use(dialog, use, once=True)
+
+
+def add_use(dialog: Dialog, use: FeatureUse, once: bool = False) -> None:
+    if once and any(known.code == use.code and known.endpoint == use.endpoint for known in dialog.features):
+        return
+    if len(dialog.features) < FEATURES_MAX:
+        dialog.features.append(use)
+
+
+def fail(dialog: Dialog, at_us: int, message: Message) -> None:
+    """A final answer of 300 or more."""
+    status = message.status
+    dialog.phase, dialog.ended_us, dialog.status = ENDED, at_us, status
+    dialog.retry = status in RETRY or status < 400
+    dialog.reason = dialog.reason or reason_of(message)
+    if status < 400:
+        for use in of_redirect(message, dialog.callee, bool(dialog.ringing_us), at_us // 1000):
+            add_use(dialog, use, once=True)
+
+
+def hang_up(dialog: Dialog, src: str, dst: str, at_us: int) -> None:
+    """A BYE. Where the answer was not heard, an ACK before it tells that there was one."""
+    if dialog.phase == TRYING:
+        dialog.ending = "assumed"
+        dialog.answered_us = dialog.acked_us
+        if not dialog.acked_us and src == dialog.src:
+            dialog.cancelled_us = at_us
+    dialog.phase, dialog.ended_us = ENDED, at_us
+    if src == dialog.src or dst == dialog.dst:
+        dialog.hung_up_by = "caller"
+    elif src == dialog.dst or dst == dialog.src:
+        dialog.hung_up_by = "callee"
+
+
+def assume(dialog: Dialog) -> None:
+    """Its end was not heard: it ends with its last sign of life."""
+    dialog.phase, dialog.ended_us, dialog.ending = ENDED, dialog.last_us, "assumed"
+
+
+def leave_open(dialog: Dialog, now_us: int) -> None:
+    dialog.phase, dialog.ended_us, dialog.ending = ENDED, max(now_us, dialog.last_us), "open"
+
+
+def fork(dialog: Dialog, to_tag: bytes, at_us: int, callee: str) -> None:
+    """A provisional answer with another To tag: one more branch rings."""
+    if len(dialog.forks) < FORKS_MAX and all(known.to_tag != to_tag for known in dialog.forks):
+        dialog.forks.append(Fork(to_tag, callee, at_us))
+
+
+def answer_fork(dialog: Dialog, to_tag: bytes, at_us: int, callee: str) -> None:
+    """A second 2xx from another branch (RFC 3261 section 13.2.2.4): the caller ends one of the two with a BYE."""
+    fork(dialog, to_tag, at_us, callee)
+    for known in dialog.forks:
+        if known.to_tag == to_tag and not known.answered_us:
+            known.answered_us = at_us
+
+
+def end_fork(dialog: Dialog, tags: tuple[bytes, bytes], at_us: int) -> bool:
+    """Whether these tags name a branch that lost, rather than the dialog itself."""
+    if dialog.to_tag in tags:
+        return False
+    for known in dialog.forks:
+        if known.to_tag in tags:
+            known.ended_us = known.ended_us or at_us
+            return True
+    return False
+
+
+def is_named(dialog: Dialog, tags: tuple[bytes, bytes]) -> bool:
+    """Whether From and To tags, in whichever order, are those of this dialog or of one of its branches."""
+    if dialog.from_tag not in tags:
+        return False
+    return not dialog.to_tag or dialog.to_tag in tags or any(known.to_tag in tags for known in dialog.forks)
+
+
+def ask(dialog: Dialog, by_caller: bool, cseq: bytes, code: bytes) -> bool:
+    """Note a request whose answer matters; False where it is a retransmission."""
+    key = _key(by_caller, cseq)
+    if key in dialog.asked:
+        return False
+    if len(dialog.asked) >= ASKED_MAX:
+        del dialog.asked[next(iter(dialog.asked))]
+    dialog.asked[key] = code
+    return True
+
+
+def _key(by_caller: bool, cseq: bytes) -> bytes:
+    return (b"r" if by_caller else b"e") + cseq
+
+
+def modify(dialog: Dialog, by_caller: bool, message: Message, at_us: int) -> bool:
+    """A re-INVITE or UPDATE. Whether it is one that was seen already."""
+    if not ask(dialog, by_caller, message.cseq, b""):
+        return True
+    if dialog.phase == ANSWERED and b"m=" in message.body:
+        _hold(dialog, by_caller, media(message.body).held, at_us)
+    return False
+
+
+def _hold(dialog: Dialog, by_caller: bool, held: bool, at_us: int) -> None:
+    """One use for each time that one end puts the other on hold; refreshing it is nothing new."""
+    end = "r" if by_caller else "e"
+    if held and end not in dialog.held_by:
+        dialog.held_by += end
+        endpoint = dialog.caller if by_caller else dialog.callee
+        add_use(dialog, FeatureUse(code="hold", endpoint=endpoint, at_ms=at_us // 1000))
+    elif not held:
+        dialog.held_by = dialog.held_by.replace(end, "")
+
+
+def answer_to_modify(
+    dialog: Dialog, to_caller: bool, status: int, cseq: bytes, data: bytes, message: Message | None
+) -> bool:
+    """An answer to a request within the dialog. Whether there was such a request."""
+    key = _key(to_caller, cseq)
+    code = dialog.asked.get(key)
+    if code is None:
+        return False
+    if 200 <= status < 300:
+        _accepted(dialog, to_caller, code, data, message)
+        dialog.asked[key] = b""
+    return True
+
+
+def _accepted(dialog: Dialog, by_caller: bool, code: bytes, data: bytes, message: Message | None) -> None:
+    if code:
+        endpoint = dialog.caller if by_caller else dialog.callee
+        add_use(dialog, FeatureUse(code=code.decode(), endpoint=endpoint, at_ms=dialog.last_us // 1000))
+        return
+    message = message or parse(data)
+    if dialog.phase == ANSWERED:
+        dialog.expires_us = _session_expires_us(message) or dialog.expires_us
+        note_media(dialog, message, dialog.last_us)
+
+
+def reason_of(message: Message) -> str:
+    """The Reason header (RFC 3326), as it stands."""
+    return text(message.get(b"reason"))[:REASON_MAX_CHARS]
+
+
+REASON_MAX_CHARS = 200
+"""A protocol, a cause and a short sentence."""
+
+
+def _session_expires_us(message: Message) -> int:
+    """Session-Expires as agreed (RFC 4028 section 4), as a span; 0 where no session timer runs."""
+    value = message.get(b"session-expires").partition(b";")[0].strip()
+    return int(value[:9]) * 1_000_000 if value.isdigit() else 0
+
+
+def deadline(dialog: Dialog, limits: Limits) -> int:
+    """Until when it may be silent."""
+    if dialog.phase == TRYING:
+        return dialog.last_us + limits.setup_silence_ms * 1000
+    silence_us = limits.talk_silence_ms * 1000
+    if dialog.expires_us:
+        silence_us = min(silence_us, dialog.expires_us + limits.session_grace_ms * 1000)
+    return dialog.last_us + silence_us
+
+
+def patience_us(dialog: Dialog, limits: Limits) -> int:
+    """How long after its end something may still follow."""
+    return (limits.transaction_ms if dialog.retry else limits.settle_ms) * 1000

@@ -1,0 +1,113 @@
+"""Uses of features that a SIP message shows by itself. Pure: a message in, uses out.
+
+The codes are the meters' catalogue; each rule names the RFC that it reads.
+"""
+
+from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes
+
+from collectors.records import FeatureUse
+from collectors.sip.address import listed, param, read_address, text, user
+from collectors.sip.message import Message
+from collectors.sip.sdp import Media
+
+DIVERSION_REASONS = {  # RFC 5806 section 4
+    b"unconditional": "call_forward_unconditional",
+    b"user-busy": "call_forward_busy",
+    b"no-answer": "call_forward_no_answer",
+    b"follow-me": "find_me_follow_me",
+    b"do-not-disturb": "do_not_disturb",
+    b"time-of-day": "time_condition",
+}
+
+HISTORY_CAUSES = {  # RFC 4458 section 2 and RFC 7544 section 3
+    b"302": "call_forward_unconditional",
+    b"486": "call_forward_busy",
+    b"408": "call_forward_no_answer",
+}
+
+_TELLING = frozenset(
+    (b"diversion", b"history-info", b"alert-info", b"call-info", b"answer-mode", b"priv-answer-mode", b"join")
+)
+
+
+def of_invite(message: Message, caller: str, at_ms: int) -> list[FeatureUse]:
+    """What an INVITE that begins a dialog says."""
+    uses: list[FeatureUse] = []
+    if not _TELLING.isdisjoint(message.first):
+        uses.extend(_forwards(message, at_ms))
+        if _answers_by_itself(message):
+            uses.append(FeatureUse(code="intercom", endpoint=caller, at_ms=at_ms))
+        if message.get(b"join"):  # RFC 3911
+            uses.append(FeatureUse(code="conference", endpoint=caller, at_ms=at_ms))
+    if b"target=" in message.uri and (box := _voicemail_target(message.uri)):
+        uses.append(FeatureUse(code="voicemail_deposit", endpoint=box, at_ms=at_ms))
+    return uses
+
+
+def of_redirect(message: Message, callee: str, rang: bool, at_ms: int) -> list[FeatureUse]:
+    """What a 3xx says: the callee forwards. Without a Diversion, ringing before tells no-answer from unconditional."""
+    told = list(_forwards(message, at_ms))
+    code = "call_forward_no_answer" if rang else "call_forward_unconditional"
+    return told or [FeatureUse(code=code, endpoint=callee, at_ms=at_ms)]
+
+
+def of_media(found: Media, message: Message, endpoint: str, at_ms: int) -> Iterator[FeatureUse]:
+    """What an answered offer says of the call."""
+    if found.fax:
+        yield FeatureUse(code="fax", endpoint=endpoint, at_ms=at_ms)
+    if found.video:
+        yield FeatureUse(code="video", endpoint=endpoint, at_ms=at_ms)
+    if found.secure:
+        yield FeatureUse(code="encrypted_call", endpoint=endpoint, at_ms=at_ms)
+    if is_focus(message):
+        yield FeatureUse(code="conference", endpoint=endpoint, at_ms=at_ms)
+
+
+def is_focus(message: Message) -> bool:
+    """RFC 4579 section 5.1: a conference says so in its Contact."""
+    return b"isfocus" in message.get(b"contact")
+
+
+def _forwards(message: Message, at_ms: int) -> Iterator[FeatureUse]:
+    for value in listed(message.values(b"diversion")):
+        address = read_address(value)
+        reason = (param(address.params, b"reason") or b"").lower()
+        if code := DIVERSION_REASONS.get(reason):
+            yield FeatureUse(code=code, endpoint=user(address.uri), at_ms=at_ms)
+    yield from _history(message, at_ms)
+
+
+def _history(message: Message, at_ms: int) -> Iterator[FeatureUse]:
+    """RFC 7044: an entry with a Reason was left by it; RFC 4458: a `cause` says why its entry was reached, so that the
+    entry before it diverted."""
+    before = b""
+    for value in listed(message.values(b"history-info")):
+        uri = read_address(value).uri
+        plain = unquote_to_bytes(uri.partition(b"?")[2]).lower()
+        left = plain.partition(b"cause=")[2][:3] if plain.startswith(b"reason=sip") else b""
+        reached = param(b";" + uri.partition(b"?")[0].rpartition(b"@")[2].partition(b";")[2], b"cause") or b""
+        if code := HISTORY_CAUSES.get(left):
+            yield FeatureUse(code=code, endpoint=user(uri.partition(b"?")[0]), at_ms=at_ms)
+        elif before and (code := HISTORY_CAUSES.get(reached)):
+            yield FeatureUse(code=code, endpoint=user(before), at_ms=at_ms)
+        before = uri.partition(b"?")[0]
+
+
+def _answers_by_itself(message: Message) -> bool:
+    """RFC 5373's Answer-Mode, and the two older ways that phones understand."""
+    if message.get(b"answer-mode").lower().startswith(b"auto") or message.get(b"priv-answer-mode").lower().startswith(
+        b"auto"
+    ):
+        return True
+    told = b",".join(message.values(b"alert-info") + message.values(b"call-info")).lower()
+    return b"answer-after=" in told or b"alert-autoanswer" in told or b"auto-answer" in told
+
+
+def _voicemail_target(uri: bytes) -> str:
+    """RFC 4458 section 2: a voicemail URI names the box it stands for (`;target=sip%3A101%40pbx`)."""
+    target = param(b";" + uri.partition(b";")[2], b"target")
+    if target is None:
+        return ""
+    plain = unquote_to_bytes(target)
+    return user(plain) or text(plain)

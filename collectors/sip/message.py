@@ -1,0 +1,180 @@
+"""The full reading of one SIP message (RFC 3261 sections 7 and 25), with the tolerance that the field needs.
+
+Laws
+- `parse` returns a `Message` or raises `Malformed`; nothing else comes out of any bytes.
+- A message whose start line, Call-ID and CSeq can be read is usable. What else is wrong with it is named in `problems`.
+- Where a header that may stand once stands twice, the first one counts. A header written out in its usual spelling goes
+  before its compact or oddly cased twin, so that the short way (`brief`) and this one always agree.
+"""
+
+from msgspec import Struct
+
+from collectors.sip.address import address_problem
+from collectors.sip.names import METHODS, SINGLE, canonical
+
+SEQUENCE_MAX = 2**31 - 1
+"""RFC 3261 section 8.1.1.5: a sequence number is less than 2**31."""
+
+
+class Malformed(Exception):
+    """These bytes are no usable SIP message. `reason` is a short stable code."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Message(Struct):
+    """One message. A request has a `method` and a `uri`, a response a `status`. `cseq` is the sequence number and the
+    method in their plain spelling (`1 INVITE`). `first` holds the first value of each header, `more` the others."""
+
+    method: bytes
+    uri: bytes
+    status: int
+    call_id: bytes
+    cseq: bytes
+    first: dict[bytes, bytes]
+    more: list[tuple[bytes, bytes]]
+    body: bytes
+    problems: list[str]
+
+    def get(self, name: bytes) -> bytes:
+        """The first value of the header called `name` (lower case, written out), or nothing."""
+        return self.first.get(name, b"")
+
+    def values(self, name: bytes) -> list[bytes]:
+        """All values of a header in their order, lines that list several not yet taken apart."""
+        if name not in self.first:
+            return []
+        return [self.first[name], *(value for other, value in self.more if other == name)]
+
+
+def parse(data: bytes) -> Message:
+    """Read one message that is all of `data`; octets after the body that Content-Length tells are left alone."""
+    data = data.lstrip(b"\r\n")
+    head, body, problems = _split(data)
+    lines = _lines(head)
+    method, uri, status = _start_line(lines[0], problems)
+    first, more = _headers(lines, problems)
+    call_id = first.get(b"call-id", b"")
+    if not call_id:
+        raise Malformed("no-call-id", "the message has no Call-ID, so that it belongs to no call")
+    cseq = _cseq(first.get(b"cseq", b""), method, problems)
+    body = _body(first, body, problems)
+    message = Message(method, uri, status, call_id, cseq, first, more, body, problems)
+    _check_parties(message)
+    return message
+
+
+def _split(data: bytes) -> tuple[bytes, bytes, list[str]]:
+    end = data.find(b"\r\n\r\n")
+    if end >= 0:
+        return data[:end], data[end + 4 :], []
+    end = data.find(b"\n\n")
+    if end >= 0:
+        return data[:end], data[end + 2 :], ["line-ends"]
+    return data, b"", ["no-end-of-header"]
+
+
+def _lines(head: bytes) -> list[bytes]:
+    """Header lines, folded ones joined (RFC 3261 section 7.3.1)."""
+    lines = head.split(b"\r\n") if b"\r\n" in head else head.split(b"\n")
+    if b"\n " not in head and b"\n\t" not in head:
+        return lines
+    unfolded: list[bytes] = []
+    for line in lines:
+        if line[:1] in (b" ", b"\t") and unfolded:
+            unfolded[-1] += b" " + line.strip()
+        else:
+            unfolded.append(line)
+    return unfolded
+
+
+def _start_line(line: bytes, problems: list[str]) -> tuple[bytes, bytes, int]:
+    if line[:4].upper() == b"SIP/":
+        return b"", b"", _status(line)
+    parts = line.split()
+    if len(parts) < 3 or parts[-1][:4].upper() != b"SIP/":
+        raise Malformed("start-line", "the first line is neither a request line nor a status line")
+    if parts[-1].upper() != b"SIP/2.0":
+        raise Malformed("version", f"SIP version {parts[-1][:20]!r} is not 2.0")
+    method, uri = parts[0], b" ".join(parts[1:-1])
+    if len(parts) > 3 or line != b" ".join(parts) or uri[:1] == b"<":
+        problems.append("request-line")
+    return method, uri.strip(b"<>"), 0
+
+
+def _status(line: bytes) -> int:
+    version, _, rest = line.partition(b" ")
+    if version.upper() != b"SIP/2.0":
+        raise Malformed("version", f"SIP version {version[:20]!r} is not 2.0")
+    code = rest.split(b" ", 1)[0]
+    if len(code) != 3 or not code.isdigit() or not b"100" <= code <= b"699":
+        raise Malformed("status", f"status code {code[:20]!r} is not three digits from 100 to 699")
+    return int(code)
+
+
+def _headers(lines: list[bytes], problems: list[str]) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]:
+    first: dict[bytes, bytes] = {}
+    more: list[tuple[bytes, bytes]] = []
+    plain: set[bytes] = set()
+    for line in lines[1:]:
+        raw, colon, value = line.partition(b":")
+        if not colon:
+            problems.append("header-line")
+            continue
+        name, usual = canonical(raw)
+        value = value.strip(b" \t")
+        if name not in first:
+            first[name] = value
+        elif name in SINGLE and usual and name not in plain:
+            more.append((name, first[name]))
+            first[name] = value
+            problems.append("duplicate-" + name.decode())
+        else:
+            more.append((name, value))
+            if name in SINGLE:
+                problems.append("duplicate-" + name.decode())
+        if usual and name in SINGLE:
+            plain.add(name)
+    return first, more
+
+
+def _cseq(value: bytes, method: bytes, problems: list[str]) -> bytes:
+    parts = value.split()
+    if len(parts) != 2 or not parts[0].isdigit():
+        raise Malformed("cseq", f"CSeq {value[:40]!r} is not a number and a method")
+    number = int(parts[0][:20])
+    if number > SEQUENCE_MAX or len(parts[0]) > 20:
+        problems.append("cseq-number")
+        number = SEQUENCE_MAX
+    if method and parts[1] != method:
+        problems.append("cseq-method")
+    return b"%d %b" % (number, parts[1])
+
+
+def _body(first: dict[bytes, bytes], body: bytes, problems: list[str]) -> bytes:
+    value = first.get(b"content-length")
+    if value is None:
+        return body
+    if not value.isdigit():
+        problems.append("content-length")
+        return body
+    length = int(value[:10])
+    if length > len(body) or len(value) > 10:
+        problems.append("truncated")
+        return body
+    return body[:length]
+
+
+def _check_parties(message: Message) -> None:
+    """Name what is wrong with From, To and Contact; they are still read as far as they go."""
+    for name in (b"from", b"to"):
+        value = message.get(name)
+        if problem := address_problem(value) if value else "missing":
+            message.problems.append(f"{name.decode()}-{problem}")
+    if message.method and message.method not in METHODS and not message.method.isupper():
+        message.problems.append("method-case")
+    for value in message.values(b"via") + message.values(b"contact"):
+        if b";;" in value or b",," in value or b",;" in value:
+            message.problems.append("separators")

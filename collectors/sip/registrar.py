@@ -1,0 +1,233 @@
+"""Registrations and the other requests outside of calls: MESSAGE and SUBSCRIBE. Only those that were accepted count.
+
+Laws
+- A binding is an address of record and a contact (RFC 3261 section 10). A refresh is never a new one: a record is made
+  when a binding begins, once in each further UTC hour in which it is refreshed, and when it ends or runs out.
+- What the registrar answers is what holds: a contact's `expires`, else the Expires header, else an hour.
+- A request that gets no answer, or a refusal, makes no record; it is counted.
+"""
+
+from hashlib import blake2b
+
+from collectors.records import FeatureUse, Record, Registration
+from collectors.sip.address import Address, bare, listed, param, read_address, tag, text, user
+from collectors.sip.limits import Limits
+from collectors.sip.message import Message, parse
+from collectors.sip.packets import SipPacket
+from collectors.sip.state import Binding, Transaction
+
+EXPIRES_DEFAULT_S = 3600
+"""Where neither the contact nor the header says it: what registrars usually grant (RFC 3261 section 10.2.1.1 leaves it
+to the registrar)."""
+
+EXPIRES_MAX_S = 2**32 - 1
+"""RFC 3261 section 20.19."""
+
+HOUR_US = 3_600_000_000
+SWEEP_US = 10_000_000
+"""How often bindings are looked through for those that ran out."""
+
+PRESENCE_EVENTS = frozenset((b"presence", b"dialog"))
+"""RFC 3856, and RFC 4235, which is what busy lamp fields subscribe to."""
+
+
+class Registrar:
+    def __init__(self, limits: Limits, counters: dict[str, int], records: list[Record]) -> None:
+        self.limits = limits
+        self.counters = counters
+        self.records = records
+        self.transactions: dict[bytes, Transaction] = {}
+        self.bindings: dict[str, Binding] = {}
+        self.contacts: dict[str, str] = {}
+        self.swept_us = 0
+
+    def endpoint_of(self, uri: bytes) -> str:
+        """The endpoint that registered this contact, or nothing."""
+        return self.contacts.get(bare(uri), "") if self.contacts and uri else ""
+
+    def request(self, packet: SipPacket, data: bytes, call_id: bytes, cseq: bytes, method: bytes) -> None:
+        key = call_id + b"\0" + cseq
+        if key in self.transactions:
+            self.counters["retransmissions"] += 1
+            return
+        if len(self.transactions) >= self.limits.transactions:
+            self._forget_oldest()
+        self.transactions[key] = Transaction(packet.at_us, method, packet.src, packet.dst, data)
+
+    def _forget_oldest(self) -> None:
+        oldest = next(iter(self.transactions))
+        if not self.transactions.pop(oldest).done:
+            self.counters["transactions_evicted"] += 1
+
+    def answer(
+        self, packet: SipPacket, status: int, call_id: bytes, cseq: bytes, data: bytes, message: Message | None
+    ) -> None:
+        asked = self.transactions.get(call_id + b"\0" + cseq)
+        if asked is None:
+            self.counters["orphans"] += 1
+            return
+        if status < 200 or asked.done:
+            return
+        request, asked.done, asked.data = parse(asked.data), True, b""
+        if status >= 300:
+            self.counters["refused"] += 1
+        elif asked.method == b"REGISTER":
+            self._registered(asked, request, message or parse(data), packet.at_us)
+        elif asked.method == b"MESSAGE":
+            self._message(asked, request)
+        else:
+            self._subscribed(asked, request)
+
+    # --- REGISTER
+
+    def _registered(self, asked: Transaction, request: Message, answer: Message, at_us: int) -> None:
+        uri = read_address(request.get(b"to")).uri
+        aor, endpoint = bare(uri), user(uri) or bare(uri)
+        agent = text(request.get(b"user-agent"))
+        granted = {bare(found.uri): found for found in map(read_address, listed(answer.values(b"contact")))}
+        default = _seconds(answer.get(b"expires"))
+        default = _seconds(request.get(b"expires")) if default is None else default
+        for value in listed(request.values(b"contact")):
+            if value == b"*":
+                self._end_all(aor, at_us)
+                continue
+            wanted = read_address(value)
+            contact = bare(wanted.uri)
+            seconds = _granted(granted.get(contact), wanted, default)
+            instance = text(param(wanted.params, b"+sip.instance") or b"")
+            self._bind(Binding(endpoint, aor, contact, instance, agent, at_us + seconds * 1_000_000, 0), at_us)
+
+    def _bind(self, now: Binding, at_us: int) -> None:
+        key = f"{now.aor} {now.contact}"
+        before = self.bindings.get(key)
+        if now.expires_us <= at_us:
+            if before is not None and not before.ended:
+                self._end(before, at_us)
+            return
+        now.hour = at_us // HOUR_US
+        if before is not None:
+            now.ordinal = before.ordinal + before.ended if before.hour == now.hour else 0
+        elif len(self.bindings) >= self.limits.bindings:
+            self._evict()
+        self.bindings[key] = now
+        self.contacts[now.contact] = now.endpoint
+        if before is None or before.ended or before.hour != now.hour:
+            self._record(now, at_us, now.expires_us, "registered")
+
+    def _evict(self) -> None:
+        """Make room: the binding that was made first goes. Its seat has been told of already."""
+        self._remove(next(iter(self.bindings)))
+        self.counters["bindings_evicted"] += 1
+
+    def _remove(self, key: str) -> None:
+        gone = self.bindings.pop(key)
+        if not gone.ended and self.contacts.get(gone.contact) == gone.endpoint:
+            del self.contacts[gone.contact]
+
+    def _end_all(self, aor: str, at_us: int) -> None:
+        for binding in self.bindings.values():
+            if binding.aor == aor and not binding.ended:
+                self._end(binding, at_us)
+
+    def _end(self, binding: Binding, at_us: int) -> None:
+        self._record(binding, at_us, at_us, "ended")
+        binding.ended, binding.expires_us = True, at_us
+        if self.contacts.get(binding.contact) == binding.endpoint:
+            del self.contacts[binding.contact]
+
+    def _record(self, binding: Binding, at_us: int, expires_us: int, state: str) -> None:
+        parts = (binding.aor, binding.contact, binding.instance, str(at_us // HOUR_US), str(binding.ordinal), state)
+        self.records.append(
+            Registration(
+                key=_key(*parts),
+                endpoint=binding.endpoint,
+                contact=binding.contact,
+                at_ms=at_us // 1000,
+                expires_at_ms=expires_us // 1000,
+                state="ended" if state == "ended" else "registered",
+                user_agent=binding.user_agent,
+            )
+        )
+
+    # --- MESSAGE and SUBSCRIBE
+
+    def _message(self, asked: Transaction, request: Message) -> None:
+        if self._relayed(asked, request):
+            return
+        self._use("message", asked, request)
+
+    def _relayed(self, asked: Transaction, request: Message) -> bool:
+        """The phone system passes a message on with a Call-ID of its own: the same sender and text, from where the first
+        one went, is the same message."""
+        mark = b"\0relay\0" + request.get(b"content-type") + b"\0" + _sender(request) + b"\0" + request.body
+        passed = self.transactions.get(mark + asked.src.encode())
+        onward = Transaction(asked.at_us, b"", asked.src, asked.dst, b"", True)
+        self.transactions[mark + asked.dst.encode()] = onward
+        return passed is not None and passed.dst == asked.src
+
+    def _subscribed(self, asked: Transaction, request: Message) -> None:
+        """The first request of a subscription; those with a To tag refresh or end it (RFC 6665 section 4.1.2)."""
+        event = request.get(b"event").partition(b";")[0].strip().lower()
+        ends = _seconds(request.get(b"expires")) == 0
+        if event in PRESENCE_EVENTS and not ends and not tag(request.get(b"to")):
+            self._use("presence", asked, request)
+
+    def _use(self, code: str, asked: Transaction, request: Message) -> None:
+        endpoint = user(read_address(request.get(b"from")).uri)
+        sender = text(tag(request.get(b"from")))
+        key = _key(code, text(request.call_id), sender, text(request.cseq), str(asked.at_us))
+        self.records.append(FeatureUse(code=code, endpoint=endpoint, at_ms=asked.at_us // 1000, key=key))
+
+    # --- time
+
+    def run(self, now_us: int) -> None:
+        self._forget_silent(now_us - self.limits.transaction_ms * 1000)
+        if now_us >= self.swept_us + SWEEP_US:
+            self.swept_us = now_us
+            self._sweep(now_us)
+
+    def _forget_silent(self, before_us: int) -> None:
+        while self.transactions:
+            key = next(iter(self.transactions))
+            first = self.transactions[key]
+            if first.at_us > before_us:
+                return
+            del self.transactions[key]
+            self.counters["unanswered"] += not first.done
+
+    def _sweep(self, now_us: int) -> None:
+        gone = []
+        for key, binding in self.bindings.items():
+            if binding.ended:
+                if binding.expires_us // HOUR_US != now_us // HOUR_US:
+                    gone.append(key)
+            elif binding.expires_us <= now_us:
+                self._end(binding, binding.expires_us)
+        for key in gone:
+            self._remove(key)
+
+    def restore(self, transactions: dict[bytes, Transaction], bindings: dict[str, Binding], swept_us: int) -> None:
+        self.transactions, self.bindings, self.swept_us = transactions, bindings, swept_us
+        self.contacts = {binding.contact: binding.endpoint for binding in bindings.values() if not binding.ended}
+
+
+def _seconds(value: bytes) -> int | None:
+    """A span in seconds as a header tells it, or None."""
+    return min(int(value[:12]), EXPIRES_MAX_S) if value.isdigit() else None
+
+
+def _granted(answered: Address | None, wanted: Address, default: int | None) -> int:
+    """What holds, in seconds: the registrar's word for this contact, else what the contact asked for, else the header."""
+    for found in (answered, wanted):
+        seconds = _seconds(param(found.params, b"expires") or b"") if found is not None else None
+        if seconds is not None:
+            return seconds
+    return EXPIRES_DEFAULT_S if default is None else default
+
+
+def _sender(request: Message) -> bytes:
+    return read_address(request.get(b"from")).uri.partition(b"@")[0]
+
+
+def _key(*parts: str) -> str:
+    return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,59 @@
+"""What a session description (SDP, RFC 8866) says of a call: held, fax, video, encrypted."""
+
+from msgspec import Struct
+
+
+class Media(Struct, frozen=True, gc=False):
+    """`held`: no audio flows back to the one who is asked (RFC 3264 section 8.4, or the older `c=0.0.0.0`). `fax`: T.38 over
+    udptl. `video`: a video stream that is not refused (port 0). `secure`: SRTP, by any keying."""
+
+    held: bool = False
+    fax: bool = False
+    video: bool = False
+    secure: bool = False
+
+
+NO_MEDIA = Media()
+_HELD_MARKS = (b"a=sendonly", b"a=inactive", b" 0.0.0.0")
+
+
+def media(body: bytes) -> Media:
+    """Read an SDP body, or the SDP part of a multipart body."""
+    if b"m=" not in body:
+        return NO_MEDIA
+    held = any(mark in body for mark in _HELD_MARKS) and _held(body)
+    fax = b"\nm=image " in body and _port(body, b"\nm=image ") and b"udptl t38" in body.lower()
+    video = b"\nm=video " in body and _port(body, b"\nm=video ")
+    secure = b"/SAVP" in body
+    return Media(held, fax, video, secure) if held or fax or video or secure else NO_MEDIA
+
+
+def _port(body: bytes, mark: bytes) -> bool:
+    """Whether the stream's port is not 0: a stream with port 0 is refused or over (RFC 3264 section 6)."""
+    at = body.find(mark) + len(mark)
+    return body[at : at + 1] not in (b"0", b"")
+
+
+def _held(body: bytes) -> bool:
+    """Whether every live audio stream is held; the session's direction and address count where the stream has none."""
+    session = _Direction()
+    streams: list[_Direction] = []
+    current = session
+    for line in body.splitlines():
+        if line.startswith(b"m="):
+            live = line.startswith(b"m=audio ") and line[8:9] != b"0"
+            current = _Direction(session.held_by_direction, session.held_by_address)
+            if live:
+                streams.append(current)
+        elif line in (b"a=sendonly", b"a=inactive"):
+            current.held_by_direction = True
+        elif line in (b"a=sendrecv", b"a=recvonly"):
+            current.held_by_direction = False
+        elif line.startswith(b"c=IN IP4 "):
+            current.held_by_address = line[9:].strip() == b"0.0.0.0"
+    return bool(streams) and all(stream.held_by_direction or stream.held_by_address for stream in streams)
+
+
+class _Direction(Struct):
+    held_by_direction: bool = False
+    held_by_address: bool = False

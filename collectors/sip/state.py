@@ -1,0 +1,118 @@
+"""What a tracker knows of calls in progress, as plain data that can be stored and read back.
+
+Laws
+- Times are microseconds on the packets' clock; 0 means not yet.
+- Text from the wire stays bytes until it goes into a record.
+"""
+
+from msgspec import Struct
+
+from collectors.records import Ending, FeatureUse
+from collectors.sip.leg import HungUpBy, Side
+
+TRYING, ANSWERED, ENDED = 0, 1, 2
+"""Phases of a dialog. TRYING: no final answer yet."""
+
+
+class Fork(Struct, array_like=True):
+    """A further early dialog of one INVITE: another To tag on its provisional answers or on a second 2xx."""
+
+    to_tag: bytes
+    callee: str
+    ringing_us: int
+    answered_us: int = 0
+    ended_us: int = 0
+
+
+class Dialog(Struct, array_like=True):
+    """One INVITE between two addresses and the dialog that came of it. `cseq` is the INVITE under way (`1 INVITE`),
+    `established` the one that was answered first. `asked` are in-dialog requests whose answer matters, by their CSeq."""
+
+    call: int
+    serial: int
+    call_id: bytes
+    from_tag: bytes
+    transport: str
+    src: str
+    dst: str
+    side: Side
+    cseq: bytes
+    caller: str
+    dialled: str
+    callee: str
+    user_agent: str
+    started_us: int
+    last_us: int
+    first_cseq: bytes = b""
+    phase: int = TRYING
+    ringing_us: int = 0
+    acked_us: int = 0
+    answered_us: int = 0
+    ended_us: int = 0
+    cancelled_us: int = 0
+    status: int = 0
+    reason: str = ""
+    to_tag: bytes = b""
+    ending: Ending = "confirmed"
+    hung_up_by: HungUpBy = ""
+    retry: bool = False
+    """Ended by an answer that asks for another INVITE (401, 407, 422, 3xx, ...)."""
+    retired: bool = False
+    """Its Call-ID has been taken by another call since."""
+    expires_us: int = 0
+    """Session-Expires as agreed (RFC 4028), as a span; 0 where no session timer runs."""
+    held_by: str = ""
+    """Which ends hold now: "", "r" (caller), "e" (callee) or both."""
+    session: bytes = b""
+    contact: str = ""
+    """User part of the Contact of who answered."""
+    forks: list[Fork] = []
+    features: list[FeatureUse] = []
+    asked: dict[bytes, bytes] = {}
+
+
+class Refer(Struct, array_like=True):
+    """A REFER that asked for a call: who was asked (place), whom to call, and for which call."""
+
+    at_us: int
+    place: str
+    target: str
+    call: int
+    used: bool = False
+
+
+class Group(Struct, array_like=True):
+    """One call: all dialogs that belong to it, in the order in which they began. `due_us` is when to look at it next;
+    `emitted_us` when its legs were handed in: it is then kept to know retransmissions again."""
+
+    id: int
+    started_us: int
+    dialogs: list[Dialog] = []
+    due_us: int = 0
+    emitted_us: int = 0
+
+
+class Transaction(Struct, array_like=True):
+    """A request outside of calls that awaits its answer: what it said, as a record needs it."""
+
+    at_us: int
+    method: bytes
+    src: str
+    dst: str
+    data: bytes
+    done: bool = False
+
+
+class Binding(Struct, array_like=True):
+    """A registered contact (RFC 3261 section 10). `hour`: the UTC hour that has its record already; `ordinal` counts new
+    bindings of the same contact within that hour."""
+
+    endpoint: str
+    aor: str
+    contact: str
+    instance: str
+    user_agent: str
+    expires_us: int
+    hour: int
+    ordinal: int = 0
+    ended: bool = False
