@@ -3,8 +3,8 @@
 Laws
 - The root file system is made once, beside its final place, and moved there whole: one that was interrupted is never
   taken for a finished one.
-- Asterisk lives in mount and process namespaces of its own, and dies with the process that started it. So nothing
-  is left mounted and nothing is left running, even when that process is killed.
+- What runs for the root file system, debootstrap and Asterisk, lives in mount and process namespaces of its own, and
+  dies with the process that started it. So nothing is left mounted or running, even when that process is killed.
 - One lab at a time uses a root file system; another one waits for it.
 - Where it cannot run, `LabUnavailable` says why.
 """
@@ -34,6 +34,12 @@ QUEUE_FOR_LAB_S = 300
 """A whole lab run takes under two minutes: this is two of them before us."""
 RTP_PORTS = 400
 """Two for each of 200 channels at a time, many more than the office has."""
+
+STOP_LIMIT_S = 5
+"""Asterisk hangs up and writes its last rows in well under a second."""
+
+ISOLATED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL")
+"""`setpriv` ends `unshare` with us, `unshare` ends with itself all that is inside, and the mounts go with the last."""
 
 HEP_PASSWORD = "lab-hep"
 HEP_NODE = 2001
@@ -76,7 +82,7 @@ def make_root(root: Path) -> None:
     partial = root.with_name(root.name + ".partial")
     log = root.with_name(root.name + ".log")
     shutil.rmtree(partial, ignore_errors=True)
-    command = ["debootstrap", "--variant=minbase", "--include=asterisk", "sid", str(partial)]
+    command = [*ISOLATED, "debootstrap", "--variant=minbase", "--include=asterisk", "sid", str(partial)]
     with log.open("wb") as out:
         try:
             subprocess.run(command, stdout=out, stderr=out, check=True, timeout=DEBOOTSTRAP_LIMIT_S)
@@ -217,15 +223,19 @@ class AsteriskLab:
         (self.root / "run/asterisk").mkdir(parents=True, exist_ok=True)
 
     def _boot(self) -> None:
-        """`setpriv --pdeathsig` ends it with us, `unshare --kill-child` ends with that everything inside; the mounts
-        belong to the namespace and go with it."""
-        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL"]
-        command += [f"--mount-proc={self.root}/proc", "chroot", str(self.root)]
+        command = [*ISOLATED, f"--mount-proc={self.root}/proc", "chroot", str(self.root)]
         command += ["asterisk", "-C", "/etc/lab/asterisk.conf", "-f"]
         console = self._exit.enter_context((self.root / "var/log/asterisk/stdout.log").open("wb"))
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
-        self._exit.callback(end, server)
+        self._exit.callback(self._stop, server)
         wait_for(lambda: self._booted(server), BOOT_LIMIT_S, f"Asterisk did not boot; see {self.messages_log}")
+
+    def _stop(self, server: "subprocess.Popen[bytes]") -> None:
+        """Hang up and write what is to be written; and if that does not work, end it all the same."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.cli("core stop now")
+            server.wait(STOP_LIMIT_S)
+        end(server)
 
     def _booted(self, server: "subprocess.Popen[bytes]") -> bool:
         if server.poll() is not None:

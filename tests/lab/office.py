@@ -91,38 +91,42 @@ class PlacedCall:
 
 
 OUTSIDE = "+12125550177"
+APART_MS = 120
+"""Between two calls of a group, so that their order is known."""
 
 ROUND = (
     (
-        Dial("answered", "121", "101"),
-        Dial("answered", "122", "102", hold_ms=4300),
-        Dial("answered", "123", "104", hold_ms=9000),
+        Dial("answered", "121", "101", hold_ms=3500),
+        Dial("answered", "122", "102", hold_ms=4500),
+        Dial("answered", "123", "104", hold_ms=9500),
         Dial("unanswered", "124", "106"),
         Dial("unanswered", "125", "106", "give_up", 1500),
         Dial("busy", "126", "105"),
         Dial("ring_group", "127", "200", hold_ms=2500),
-        Dial("voicemail", "128", "107", "speak", 4000),
+        Dial("voicemail", "128", "107", "speak", 4500),
     ),
     (
         Dial("ivr", "121", "300", hold_ms=1500),
-        Dial("ivr", "122", "300", hold_ms=7000),
-        Dial("conference", "123", "500", hold_ms=5000),
-        Dial("conference", "124", "500", hold_ms=4000),
-        Dial("conference", "125", "500", hold_ms=3000),
-        Dial("queue", "126", "700", hold_ms=4000),
-        Dial("queue", "127", "700", hold_ms=9000),
-        Dial("queue", "128", "701", hold_ms=9000),
+        Dial("ivr", "122", "300", hold_ms=7500),
+        Dial("conference", "123", "500", hold_ms=5500),
+        Dial("conference", "124", "500", hold_ms=5500 - APART_MS),
+        Dial("conference", "125", "500", hold_ms=3500),
+        Dial("queue", "126", "700", hold_ms=4500),
+        Dial("queue", "127", "700", hold_ms=9500),
+        Dial("queue", "128", "701", hold_ms=9500),
     ),
     (
-        Dial("transfer", "129", "110", hold_ms=6000),
-        Dial("transfer", "132", "111", hold_ms=7000),
-        Dial("trunk", "130", "+4930901820", hold_ms=2000),
+        Dial("transfer", "129", "110", hold_ms=6500),
+        Dial("transfer", "132", "111", hold_ms=7500),
+        Dial("trunk", "130", "+4930901820", hold_ms=2500),
         Dial("trunk", "131", "+12125550199", hold_ms=3500),
         Dial("trunk", OUTSIDE, "+12125550101", hold_ms=2500),
-        Dial("trunk", OUTSIDE, "+12125550200", hold_ms=3000),
+        Dial("trunk", OUTSIDE, "+12125550200", hold_ms=3500),
     ),
 )
-"""One round is 22 calls, and one that a phone places to ask; a group of it is placed within a second."""
+"""One round is 22 calls, and one that a phone places to ask; a group of it is placed within a second. Calls last some
+seconds and a half, so that whole-second stamps cannot hide more than they do; the conference's last two leave together,
+as the time of one who stays alone is in no row of Asterisk's."""
 
 
 class SippFailed(Exception):
@@ -171,13 +175,13 @@ class Office:
                 placed = placed_call(Dial("transfer", desk.number, desk.to), own[start:])
                 yield replace(placed, call_id=scenarios.CONSULTATION_ID + call_id)
 
-    def place(self, dials: Sequence[Dial], apart_s: float = 0.12) -> list[PlacedCall]:
+    def place(self, dials: Sequence[Dial]) -> list[PlacedCall]:
         """Place these calls shortly after each other and wait until all are over."""
         with ThreadPoolExecutor(len(dials)) as pool:
             placed = []
             for dial in dials:
                 placed.append(pool.submit(self._call, dial))
-                time.sleep(apart_s)
+                time.sleep(APART_MS / 1000)
             return [call.result() for call in placed]
 
     def _sipp(self, scenario: str, ip: str, port: int, ms: int, keys: dict[str, str]) -> list[str]:

@@ -227,8 +227,8 @@ def answer(ms: int) -> str:
 
 
 def hang_up(ms: int) -> str:
-    """Answers, and hangs up first: after two seconds."""
-    ended = pause(2000) + send(in_dialog("BYE", 1)) + recv("200", next="end")
+    """Answers, and hangs up first: after two and a half seconds."""
+    ended = pause(2500) + send(in_dialog("BYE", 1)) + recv("200", next="end")
     return picked_up(INVITED, ms) + ended + CANCELLED + label("end")
 
 
@@ -305,7 +305,17 @@ def attend(ms: int) -> str:
         + send(OK, retrans=False, next="told")
     )
     left = label("left") + send(in_dialog("BYE", 2)) + recv("200", next="end")
-    return picked_up(INVITED, ms) + pause(500) + consultation() + asked + told + left + CANCELLED + label("end")
+    return (
+        picked_up(INVITED, ms)
+        + pause(500)
+        + consultation()
+        + pause(500)
+        + asked
+        + told
+        + left
+        + CANCELLED
+        + label("end")
+    )
 
 
 SCENARIOS = {
