@@ -19,7 +19,7 @@ def chain_of(bodies: list[bytes]) -> bytes:
     return chain
 
 
-def event_body(site: str, epoch: str, seq: int, **changes: object) -> bytes:
+def event_body(site: str, epoch: str, seq: int, /, **changes: object) -> bytes:
     event = {
         "specversion": "1.0",
         "id": changes.pop("id", f"event-{seq}"),

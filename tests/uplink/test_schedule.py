@@ -1,0 +1,133 @@
+"""The schedule: uploads start by themselves, wait where a back-off stands, also after a restart."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.uplink.platform import answers, counted_ids, line_to, receiver_at, shipping
+from tests.uplink.site import MemoryOutbox
+from uplink import backoff
+from uplink.backoff import Backoff
+from uplink.schedule import Schedule, Timing
+from uplink.shipper import UploadReport
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def until(condition: object, timeout_s: float = 5.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.02)
+
+
+async def test_a8_a_single_event_is_sent_by_the_timer_without_a_second_one(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, wall_ms, interval_ms=300) as shipper:
+        schedule = Schedule(shipper, Timing(interval_s=0.3, jitter_s=0))
+        await schedule.start()
+        await until(lambda: outbox.uploads)
+        outbox.record(1)
+        await until(lambda: outbox.acked == 1)
+        await schedule.stop()
+        assert await counted_ids(receiver) == ["event-1"]
+
+
+async def test_each_upload_is_told(tmp_path: Path) -> None:
+    outbox, reports = MemoryOutbox(), list[UploadReport]()
+
+    async def told(report: UploadReport) -> None:
+        reports.append(report)
+
+    outbox.record(3)
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, wall_ms) as shipper:
+        schedule = Schedule(shipper, Timing(interval_s=0.2, jitter_s=0), told)
+        await schedule.start()
+        await until(lambda: len(reports) >= 2)
+        await schedule.stop()
+    assert (reports[0].acked, reports[0].problem, reports[1].acked) == (3, "", 0)
+
+
+async def test_b9_a_back_off_that_was_stored_holds_after_a_restart_and_ends(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    outbox.record(3)
+    retry_at_ms = wall_ms() + 600
+    outbox.backoff = backoff.dump(Backoff(failures=3, retry_at_ms=retry_at_ms, problem="throttled", last=3))
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, wall_ms) as shipper:
+        schedule = Schedule(shipper, Timing(interval_s=0.1, jitter_s=0))
+        await schedule.start()
+        assert [each.problem.code for each in shipper.problems()] == ["throttled"]
+        assert retry_at_ms <= (schedule.next_at_ms() or 0) <= retry_at_ms + 200
+        await until(lambda: outbox.acked == 3)
+        assert outbox.uploads[0].at_ms >= retry_at_ms
+        await schedule.stop()
+        assert shipper.problems() == []
+
+
+async def test_a_failed_upload_is_tried_again_before_the_next_regular_one(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    outbox.record(3)
+    async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
+        line.faults = [answers("500 Oh no")]
+        async with shipping(outbox, line.url, wall_ms) as shipper:
+            schedule = Schedule(shipper, Timing(interval_s=3600, jitter_s=0))
+            await schedule.start()
+            await until(lambda: outbox.acked == 3)
+            await schedule.stop()
+            assert [each.status for each in outbox.uploads] == ["server_error", "acknowledged"]
+
+
+async def test_upload_now_does_not_ask_the_back_off(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    outbox.record(3)
+    outbox.backoff = backoff.dump(Backoff(retry_at_ms=wall_ms() + 3_600_000, problem="unauthorized"))
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, wall_ms) as shipper:
+        schedule = Schedule(shipper, Timing(interval_s=3600, jitter_s=0))
+        await schedule.start()
+        assert (await schedule.upload_now()).acked == 3
+        await schedule.stop()
+        assert schedule.next_at_ms() is None
+
+
+async def test_a_stopped_schedule_starts_nothing(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, wall_ms) as shipper:
+        schedule = Schedule(shipper, Timing(interval_s=0.1, jitter_s=0))
+        await schedule.start()
+        await until(lambda: outbox.uploads)
+        await schedule.stop()
+        await schedule.stop()
+        uploads = len(outbox.uploads)
+        await asyncio.sleep(0.3)
+        assert len(outbox.uploads) == uploads
+
+
+def test_cron_is_the_sites_time() -> None:
+    trigger = Timing(cron="30 2 * * *", jitter_s=0, timezone="Europe/Berlin").trigger()
+    winter = trigger.get_next_fire_time(None, datetime(2026, 11, 20, 12, tzinfo=UTC))
+    summer = trigger.get_next_fire_time(None, datetime(2026, 7, 1, 12, tzinfo=UTC))
+    assert winter.astimezone(UTC) == datetime(2026, 11, 21, 1, 30, tzinfo=UTC)
+    assert summer.astimezone(UTC) == datetime(2026, 7, 2, 0, 30, tzinfo=UTC)
+
+
+def test_jitter_moves_each_start_later_and_never_far() -> None:
+    trigger = Timing(cron="0 * * * *", jitter_s=600).trigger()
+    at = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+    starts = {trigger.get_next_fire_time(None, at) for _ in range(50)}
+    assert len(starts) > 10
+    assert all(abs((start - datetime(2026, 11, 20, 13, tzinfo=UTC)).total_seconds()) <= 600 for start in starts)
+
+
+@pytest.mark.parametrize(("cron", "interval_ms"), [("*/5 * * * *", 300_000), ("0 3 * * *", 86_400_000)])
+def test_the_interval_of_a_cron_expression_caps_the_back_off(cron: str, interval_ms: int) -> None:
+    assert Timing(cron=cron).interval_ms() == interval_ms
+
+
+@pytest.mark.parametrize("cron", ["every day", "61 * * * *", "* * *"])
+def test_a_wrong_cron_expression_is_refused(cron: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Timing(cron=cron).trigger()
