@@ -2,4 +2,4 @@
 
 from agent.cli.main import main
 
-main()
+main(prog_name="pegcount")

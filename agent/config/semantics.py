@@ -47,10 +47,18 @@ def _zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones())
 
 
+def timezone_fault(name: str) -> str:
+    """What is wrong with a time zone's name, in words; empty where nothing is."""
+    if name in _zones():
+        return ""
+    hint = near_miss(name, _zones()) or "use a name of the IANA time zone database, such as `Europe/Berlin`"
+    return f'there is no time zone "{name}": {hint}'
+
+
 def _timezone(name: str, path: Path) -> Iterator[Fault]:
-    if name not in _zones():
-        hint = near_miss(name, _zones()) or "use a name of the IANA time zone database, such as `Europe/Berlin`"
-        yield Fault(path=path, message=f'`{dotted(path)}`: there is no time zone "{name}"', hint=hint)
+    message, _, hint = timezone_fault(name).partition(": ")
+    if message:
+        yield Fault(path=path, message=f"`{dotted(path)}`: {message}", hint=hint)
 
 
 def _country(config: Config) -> Iterator[Fault]:

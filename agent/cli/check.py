@@ -1,0 +1,36 @@
+"""`pegcount check`: is the configuration file right?"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from agent.cli.common import EX_CONFIG, config_option
+from agent.config import Config, ConfigError, load
+
+
+@click.command()
+@config_option
+def check(config_path: str) -> None:
+    """Check the configuration file and tell everything that is wrong with it.
+
+    Prints a line `file:line:column: what is wrong` for each finding. Ends with 78 where the agent would not start, and
+    with 0 where it would, be there warnings or not. Opens nothing but the file itself.
+    """
+    try:
+        config = load(Path(config_path))
+    except ConfigError as error:
+        for finding in error.findings:
+            click.echo(str(finding))
+        sys.exit(EX_CONFIG)
+    for finding in config.warnings:
+        click.echo(str(finding))
+    click.echo(f"{config_path}: correct: {in_words(config)}")
+
+
+def in_words(config: Config) -> str:
+    """What the agent would do with it: `2 sources (a, b), sending to https://...`."""
+    names = ", ".join(source.name for source in config.sources)
+    count = len(config.sources)
+    sources = f"{count} source{'' if count == 1 else 's'}" + (f" ({names})" if names else "")
+    return f"{sources}, sending to {config.uplink.url}" if config.uplink else f"{sources}, sending nothing"

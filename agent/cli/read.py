@@ -1,0 +1,126 @@
+"""`pegcount read`: what files would give, storing nothing."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec import Struct, structs
+
+from agent.cli.common import EX_NOINPUT, EX_OK, EX_TROUBLE, loaded
+from agent.config import Config
+from agent.metering.rules import Metering, Site
+from collectors.contract import Batch, Kind, SourceError
+
+SNIFFED_BYTES = 4096
+"""Enough for a capture's header or the first lines of a file of records."""
+NO_SITE = "00000000-0000-0000-0000-000000000000"
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with its kind.")
+@click.option(
+    "--kind", "kind_name", metavar="KIND", help="The kind of source; guessed from the file unless it is given."
+)
+@click.option("--config", "config_path", metavar="FILE", help="Meter by this configuration's rules.")
+@click.option("--timezone", metavar="ZONE", help="The site's time zone, such as Europe/Berlin.  [default: UTC]")
+def read(files: tuple[Path, ...], as_json: bool, kind_name: str | None, config_path: str | None, timezone: str) -> None:
+    """Show the calls and micro-transactions that FILEs of call records or captures would give.
+
+    Nothing is stored and nothing is sent. Several files of one kind are read as one source, in the order given. With
+    --json each line is an object whose `kind` is `call`, `registration`, `feature_use`, `reject` or `event`. Ends with 0,
+    with 1 where something was rejected, and with 66 where a file cannot be read.
+    """
+    from agent.cli.read_output import Counts, json_lines, table_lines
+    from agent.ledger.preview import preview
+    from collectors.registry import KINDS
+
+    config = loaded(config_path) if config_path else None
+    site, metering = _rules(config, timezone)
+    counts = Counts()
+    lines = json_lines if as_json else table_lines
+    try:
+        for kind, paths in _by_kind(files, kind_name, KINDS):
+            found = preview(
+                site, metering, kind.name, kind, _batches(kind, paths, _settings(kind, paths, config, site))
+            )
+            for line in lines(counts.counted(found), kind.name, site.timezone):
+                click.echo(line)
+    except (OSError, SourceError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        click.echo(f"pegcount read: {_in_words(error)}", err=True)
+        sys.exit(EX_NOINPUT)
+    click.echo(counts.summary(), err=True)
+    sys.exit(EX_TROUBLE if counts.rejects else EX_OK)
+
+
+def _rules(config: Config | None, timezone: str | None) -> tuple[Site, Metering]:
+    """The configuration's rules, or the defaults for a site that is none."""
+    site = config.site if config else Site(id=NO_SITE, provider="none")
+    if timezone is not None:
+        from agent.config.semantics import timezone_fault
+
+        if fault := timezone_fault(timezone):
+            raise click.BadParameter(fault, param_hint="--timezone")
+        site = structs.replace(site, timezone=timezone)
+    return site, config.metering if config else Metering()
+
+
+def _by_kind(files: Iterable[Path], wanted: str | None, kinds: Mapping[str, Kind]) -> list[tuple[Kind, list[Path]]]:
+    """Each kind with its files, in the order given."""
+    readable = {name: kind for name, kind in kinds.items() if kind.read is not None}
+    if wanted is not None and wanted not in readable:
+        choices = ", ".join(sorted(readable))
+        raise click.BadParameter(f"{wanted!r} is no kind that reads files; there are {choices}", param_hint="--kind")
+    groups: dict[str, list[Path]] = {}
+    for path in files:
+        groups.setdefault(wanted or _sniffed(path, readable), []).append(path)
+    return [(readable[name], paths) for name, paths in groups.items()]
+
+
+def _sniffed(path: Path, kinds: Mapping[str, Kind]) -> str:
+    """The kind that is surest that the file is its own."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(SNIFFED_BYTES)
+    except OSError as error:
+        click.echo(f"pegcount read: {_in_words(error)}", err=True)
+        sys.exit(EX_NOINPUT)
+    sure = {name: kind.sniff(path.name, head) for name, kind in kinds.items() if kind.sniff is not None}
+    best = max(sure, key=lambda name: sure[name], default="")
+    if not best or sure[best] <= 0:
+        choices = ", ".join(sorted(kinds))
+        raise click.UsageError(f"{path} looks like nothing that can be read; name its kind with --kind ({choices})")
+    return best
+
+
+def _settings(kind: Kind, paths: list[Path], config: Config | None, site: Site) -> Struct:
+    """The settings of the configuration's first source of this kind, or the kind's defaults in the site's time zone."""
+    own = next((one.config for one in config.sources if one.kind == kind.name), None) if config else None
+    settings = own if own is not None else _defaults(kind, paths[0])
+    if getattr(settings, "timezone", None) == "":
+        settings = structs.replace(settings, timezone=site.timezone)
+    return settings
+
+
+def _defaults(kind: Kind, path: Path) -> Struct:
+    needed = {field.encode_name for field in structs.fields(kind.config) if field.required}
+    try:
+        return msgspec.convert({"path": str(path)} if "path" in needed else {}, kind.config)
+    except msgspec.ValidationError as error:
+        raise click.UsageError(f"the kind {kind.name} has no defaults to read by ({error}); use --config") from error
+
+
+def _batches(kind: Kind, paths: Iterable[Path], settings: Struct) -> Iterator[Batch]:
+    assert kind.read is not None
+    return chain.from_iterable(kind.read(path, settings) for path in paths)
+
+
+def _in_words(error: OSError | SourceError) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return f"{error} ({error.hint})" if error.hint else str(error)

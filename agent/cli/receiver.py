@@ -1,0 +1,91 @@
+"""`pegcount receiver`: the platform's end, on one machine."""
+
+import asyncio
+import re
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from agent.cli.common import EX_CONFIG, EX_IOERR, EX_UNAVAILABLE
+from agent.config import Log, split_listen
+from uplink.receiver.serve import ReceiverSettings, serve
+from uplink.receiver.storage import StoreUnavailable
+from uplink.receiver.tokens import EVERY_SITE, Tokens, token_hash
+
+HASHED = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+@click.command()
+@click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS:PORT", help="Where to listen.")
+@click.option("--store", required=True, metavar="PATH", help="The SQLite file that keeps what was received.")
+@click.option(
+    "--token-file",
+    required=True,
+    metavar="PATH",
+    help="A line per agent: its token, or sha256: and the token's SHA-256; then, if it is for one site only, the site's id.",
+)
+@click.option("--certificate", default="", metavar="PATH", help="TLS certificate chain (PEM).")
+@click.option("--key", default="", metavar="PATH", help="Its private key (PEM).")
+@click.option("--behind-proxy", is_flag=True, help="TLS ends at a proxy in front: plain HTTP beyond loopback is right.")
+def receiver(listen: str, store: str, token_file: str, certificate: str, key: str, behind_proxy: bool) -> None:
+    """Receive what agents upload, and keep it.
+
+    Prints its address when it is ready. Listens beyond this machine only with TLS, or behind a proxy that has it. Ends
+    with 78 where an option or the token file is wrong, with 69 where the address is taken, and with 74 where the store
+    cannot be used.
+    """
+    from agent.cli.logs import start_logging
+
+    try:
+        host, port = split_listen(listen)
+        settings = ReceiverSettings(
+            database=store,
+            tokens=read_tokens(Path(token_file)),
+            host=host,
+            port=port,
+            certificate=certificate,
+            key=key,
+            behind_proxy=behind_proxy,
+        )
+    except (OSError, ValueError) as error:
+        click.echo(f"pegcount receiver: {error}", err=True)
+        sys.exit(EX_CONFIG)
+    start_logging(Log())
+    sys.exit(asyncio.run(_run(settings)))
+
+
+def read_tokens(path: Path) -> Tokens:
+    """Raises OSError, and ValueError with the line that is wrong; no message shows a token."""
+    grants: dict[str, str] = {}
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) > 2:
+            raise ValueError(f"{path}:{number}: a line is a token and, at most, a site's id")
+        hashed = HASHED.fullmatch(words[0])
+        grants[hashed[1] if hashed else token_hash(words[0])] = words[1] if len(words) == 2 else EVERY_SITE
+    if not grants:
+        raise ValueError(f"{path}: there is no token in it, so nobody could report")
+    return Tokens(write=grants)
+
+
+async def _run(settings: ReceiverSettings) -> int:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    try:
+        running = await serve(settings)
+    except StoreUnavailable as error:
+        click.echo(f"pegcount receiver: {error}", err=True)
+        return EX_IOERR
+    except OSError as error:
+        click.echo(f"pegcount receiver: cannot listen at {settings.host}:{settings.port}: {error}", err=True)
+        return EX_UNAVAILABLE
+    click.echo(f"receiving at {running.url}")
+    sys.stdout.flush()
+    await stopping.wait()
+    await running.close()
+    return 0

@@ -1,0 +1,197 @@
+"""The reference pages, written from the code: `python -m agent.cli.reference [FOLDER]` writes docs/reference.
+
+Every page is made of the table that the program itself works by: click's commands, the configuration's structs, the
+metrics, the problem codes, the catalogue of meters. A test compares the files with what is made here.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec import Struct, inspect, structs
+
+from agent.cli.main import main
+from agent.config import meanings
+from agent.config.tables import Ledger, Log, Web
+from agent.config.wording import describe
+from agent.metering.catalogue import CLASSES, FEATURES, METERS
+from agent.metering.rules import DialPlan, Level, Metering, Site
+from agent.service.problems import CODES
+from agent.web.metrics import METRICS
+from collectors.registry import KINDS
+from uplink.destinations import DESTINATIONS
+from uplink.problems import CATALOGUE
+
+MADE = "<!-- made by `python -m agent.cli.reference`; do not edit -->\n"
+
+
+def cli_page() -> str:
+    """Every command with its usage, its words and its options."""
+    parts = [
+        "# Command line\n",
+        MADE,
+        _plain_help(main),
+        "",
+        *_options(click.Context(main, info_name="pegcount"), main),
+    ]
+    for name, command in main.commands.items():
+        context = click.Context(command, info_name=f"pegcount {name}")
+        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+        parts += [f"\n## pegcount {name}\n", f"    {usage}\n", _plain_help(command), "", *_options(context, command)]
+    return "\n".join(parts) + "\n"
+
+
+def _plain_help(command: click.Command) -> str:
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n"))
+
+
+def _options(context: click.Context, command: click.Command) -> Iterator[str]:
+    records = [record for param in command.get_params(context) if (record := param.get_help_record(context))]
+    yield from _table(("option", "meaning"), ((f"`{option}`", text) for option, text in records))
+
+
+def configuration_page() -> str:
+    """Every table and key, with type, default and meaning."""
+    parts = [
+        "# Configuration\n",
+        MADE,
+        "One TOML file, `/etc/pegcount/pegcount.toml` unless `--config` or `PEGCOUNT_CONFIG` names another. Unknown keys are "
+        "refused; `pegcount check` tells everything that is wrong, with line and column. "
+        "`packaging/pegcount.toml` is an example to begin with.\n",
+    ]
+    for title, name, struct in _config_tables():
+        parts += [f"## {title}\n", f"{meanings.TABLES[name]}\n", *_keys(struct, name), ""]
+        if name == "source":
+            parts += list(_source_kinds())
+    return "\n".join(parts).rstrip() + "\n"
+
+
+class SourceTable(Struct):
+    """The two keys that every `[[source]]` has; the loader takes them out before the kind's own."""
+
+    name: str
+    kind: str
+
+
+def _config_tables() -> Iterator[tuple[str, str, type[Struct]]]:
+    """(heading, name, struct) of each table."""
+    yield "`[site]`", "site", Site
+    yield "`[site.dialplan]`", "site.dialplan", DialPlan
+    yield "`[metering]`", "metering", Metering
+    yield "`[[metering.levels]]`", "metering.levels", Level
+    yield "`[ledger]`", "ledger", Ledger
+    yield "`[[source]]`", "source", SourceTable
+    for kind in DESTINATIONS.values():
+        yield "`[uplink]`", "uplink", kind.settings
+    yield "`[web]`", "web", Web
+    yield "`[log]`", "log", Log
+
+
+def _source_kinds() -> Iterator[str]:
+    for name, kind in KINDS.items():
+        yield f'### kind = "{name}"\n'
+        yield f"[README](../../collectors/{name}/README.md) tells what it hears, and how.\n"
+        yield from _keys(kind.config, f"source.{name}")
+        yield ""
+
+
+def _keys(struct: type[Struct], table: str) -> Iterator[str]:
+    taken = ("name", "kind") if table.startswith("source.") else ()
+    fields = [field for field in structs.fields(struct) if field.encode_name not in taken]
+    rows = (
+        (f"`{f.encode_name}`", _type(f.type), _default(f), meanings.KEYS[f"{table}.{f.encode_name}"]) for f in fields
+    )
+    yield from _table(("key", "is", "default", "meaning"), rows)
+
+
+def _type(kind: Any) -> str:
+    info = inspect.type_info(kind)
+    item = info.item_type if isinstance(info, inspect.VarTupleType) else info
+    return "tables" if isinstance(item, inspect.StructType) and item is not info else describe(kind)
+
+
+def _default(field: structs.FieldInfo) -> str:
+    if field.required:
+        return "**required**"
+    value = field.default if field.default is not structs.NODEFAULT else field.default_factory()
+    return "" if isinstance(value, Struct) or value in ("", ()) else f"`{_toml(value)}`"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def metrics_page() -> str:
+    """Every metric with its type, labels and meaning."""
+    rows = ((f"`{one.name}`", one.type, ", ".join(f"`{label}`" for label in one.labels), one.help) for one in METRICS)
+    text = (
+        "The status page's server answers `/metrics` with these, in Prometheus' text format. All are drawn from the snapshot "
+        "that the page itself shows; a metric without a value (no source, no uplink) is left out.\n"
+    )
+    return "\n".join(["# Metrics\n", MADE, text, *_table(("metric", "type", "labels", "meaning"), rows)]) + "\n"
+
+
+def problems_page() -> str:
+    """Every problem code of the agent and of the uplink."""
+    own = ((f"`{code}`", one.severity, f"{one.title}. {one.meaning}", one.hint) for code, one in CODES.items())
+    sent = ((f"`{code}`", one.severity, one.text, one.hint) for code, one in CATALOGUE.items())
+    head = ("code", "severity", "what it is", "what to do")
+    text = (
+        "What the status page, `pegcount status` and the metric `pegcount_problems` call by a code. A code keeps its meaning "
+        "from version to version. Whatever the problem, nothing is dropped that was not acknowledged.\n"
+    )
+    parts = ["# Problems\n", MADE, text, "## Of the agent\n", *_table(head, own), "", "## Of the uplink\n"]
+    critical = "\nThe page shows `critical` as an error: numbers are in doubt, and a person must look.\n"
+    return "\n".join([*parts, *_table(head, sent), critical]).rstrip() + "\n"
+
+
+def meters_page() -> str:
+    """The catalogue: meters, features and call classes."""
+    meters = ((f"`{name}`", unit, meaning) for name, (unit, meaning) in METERS.items())
+    features = ((f"`{code}`", meaning) for code, meaning in FEATURES.items())
+    classes = ((f"`{code}`", meaning) for code, meaning in CLASSES.items())
+    parts = [
+        "# Meters\n",
+        MADE,
+        "## Meters\n",
+        *_table(("meter", "unit", "one event for"), meters),
+        "\n## Features\n",
+        "The codes of `feature.use`, and of the levels in the configuration.\n",
+        *_table(("code", "what happened"), features),
+        "\n## Call classes\n",
+        *_table(("class", "what it is"), classes),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    if lines:
+        yield "| " + " | ".join(head) + " |"
+        yield "|" + "---|" * len(head)
+        yield from lines
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "configuration.md": configuration_page,
+    "metrics.md": metrics_page,
+    "problems.md": problems_page,
+    "meters.md": meters_page,
+}
+
+
+def write(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (folder / name).write_text(page(), "utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("docs/reference"))

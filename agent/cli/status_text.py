@@ -1,0 +1,86 @@
+"""A snapshot as a few lines of text. Pure."""
+
+from collections.abc import Iterator
+
+from agent.cli.common import printable
+from agent.ledger.snapshot import Problem, Snapshot, SourceView, UplinkView
+from agent.web import words
+from agent.web.page import HEALTH_WORDS, SEVERITY_WORDS, STATE_WORDS
+
+HEAD_WIDTH = 10
+
+
+def status_text(snapshot: Snapshot) -> str:
+    """The verdict first, then what it rests on."""
+    zone = words.zone_of(snapshot.timezone)
+    at = words.local(snapshot.taken_at_ms, zone)
+    lines = [
+        f"{HEALTH_WORDS[snapshot.health]}. {snapshot.verdict}",
+        "",
+        _row("site", f"{snapshot.site} ({snapshot.site_id})"),
+        _row("at", f"{at:%Y-%m-%d %H:%M:%S} {snapshot.timezone}, pegcount {snapshot.version}"),
+        *_rows("problems", [line for problem in snapshot.problems for line in _problem(problem)]),
+        *_rows("sources", [_source(source, snapshot.taken_at_ms) for source in snapshot.sources] or ["none set up"]),
+        _row("ledger", ", ".join(_pipeline(snapshot))),
+        *_rows("uplink", [_uplink(uplink, snapshot) for uplink in snapshot.uplinks] or ["none set up"]),
+        _row("today", ", ".join(_today(snapshot))),
+    ]
+    return "\n".join(lines)
+
+
+def _row(head: str, text: str) -> str:
+    return f"{head:{HEAD_WIDTH}}{printable(text)}".rstrip()
+
+
+def _rows(head: str, texts: list[str]) -> list[str]:
+    return [_row(head if not place else "", text) for place, text in enumerate(texts)]
+
+
+def _problem(problem: Problem) -> Iterator[str]:
+    about = f" [{problem.about}]" if problem.about else ""
+    yield f"{SEVERITY_WORDS[problem.severity]}: {problem.title.rstrip('.')}{about} ({problem.code})"
+    if problem.text:
+        yield f"  {problem.text}"
+    if problem.hint:
+        yield f"  What to do: {problem.hint}"
+
+
+def _source(source: SourceView, now_ms: int) -> str:
+    figures = [
+        words.counted(source.legs, "leg"),
+        words.counted(source.calls, "call"),
+        words.counted(source.registrations, "registration"),
+        words.counted(source.rejects, "reject"),
+        f"heard {words.from_now(source.heard_at_ms, now_ms)}",
+    ]
+    detail = f"; {source.detail}" if source.detail else ""
+    return f"{source.name} ({source.kind}) {STATE_WORDS[source.state].lower()}: {', '.join(figures)}{detail}"
+
+
+def _pipeline(snapshot: Snapshot) -> Iterator[str]:
+    pipeline = snapshot.pipeline
+    yield words.counted(pipeline.legs, "leg")
+    yield words.counted(pipeline.calls, "call")
+    yield words.counted(pipeline.registrations, "registration")
+    yield words.counted(pipeline.events, "event")
+    yield words.counted(pipeline.corrections, "correction")
+    yield words.counted(pipeline.rejects, "reject")
+    yield words.size(pipeline.ledger_bytes)
+
+
+def _uplink(uplink: UplinkView, snapshot: Snapshot) -> str:
+    now_ms = snapshot.taken_at_ms
+    address = f" {uplink.address}" if uplink.address else ""
+    waiting = f"{words.counted(uplink.backlog, 'event')} waiting" if uplink.backlog else "nothing waiting"
+    answer = f"last answer {words.from_now(uplink.last_ok_at_ms, now_ms)}"
+    tried = f", next try {words.from_now(uplink.next_try_at_ms, now_ms)}" if uplink.next_try_at_ms else ""
+    refused = f", {words.number(uplink.refused)} refused" if uplink.refused else ""
+    return f"{uplink.destination}{address}: {waiting}, {answer}{tried}{refused}"
+
+
+def _today(snapshot: Snapshot) -> Iterator[str]:
+    today = snapshot.today
+    yield words.counted(today.calls, "call")
+    yield f"{words.number(today.answered)} answered"
+    yield f"{words.decimal(today.minutes)} billed min"
+    yield words.counted(today.seat_count, "seat")

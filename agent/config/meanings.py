@@ -1,0 +1,75 @@
+"""What every table and key of the configuration file means, in a sentence or two: the reference page is made of it.
+
+A key of a struct that has no entry here, and an entry here that no struct has, fail a test.
+"""
+
+TABLES: dict[str, str] = {
+    "site": "Who and where the site is. The only table that must be there.",
+    "site.dialplan": (
+        "How digits dialled at the site are to be read. Patterns are Asterisk's: `X` is a digit, `Z` 1 to 9, `N` 2 to 9, a "
+        "trailing `.` one or more of anything, all else itself."
+    ),
+    "metering": "How minutes are billed and what a seat is.",
+    "metering.levels": (
+        "Feature levels, from the smallest to the largest: a seat's level of a day is the first that holds all the features "
+        "that the seat used. A table each: `[[metering.levels]]`."
+    ),
+    "ledger": "Where records are kept, and how much.",
+    "source": "What is listened to, a table each: `[[source]]`. Besides these two keys it has those of its kind, below.",
+    "uplink": "The platform that micro-transactions go to. Without this table they are kept and not sent.",
+    "web": "The status page.",
+    "log": "What goes to stderr.",
+}
+
+KEYS: dict[str, str] = {
+    "site.id": "The UUID that the platform knows the site by.",
+    "site.provider": "The provider's short name; it stands in the site's URN, `urn:<provider>:site:<id>`.",
+    "site.name": "The site's name as people say it; shown on the status page.",
+    "site.timezone": "Time zone of the site (IANA name): its days and hours are meant wherever a day or an hour is counted.",
+    "site.dialplan": "See the table below.",
+    "site.dialplan.country": "Country of the site (ISO 3166): numbers without an international prefix are read as its own.",
+    "site.dialplan.area": "Area code without the trunk prefix, such as `30`: completes a number dialled without one.",
+    "site.dialplan.international_prefix": "What is dialled before a country code; the country's own unless given.",
+    "site.dialplan.trunk_prefix": "What is dialled before an area code; the country's own unless given.",
+    "site.dialplan.outside_line": "What is dialled for an outside line, such as `0` or `9`; taken off before a number is read.",
+    "site.dialplan.extensions": "Patterns of the office's own extensions: what matches is a seat.",
+    "site.dialplan.service": "Patterns of feature codes and services, such as `*97`.",
+    "site.dialplan.on_net": "Patterns of numbers that are the provider's own, or another location's.",
+    "metering.increment_s": "Minutes are billed in steps of so many seconds; started steps count whole.",
+    "metering.minimum_s": "An answered call is billed at least so many seconds.",
+    "metering.seat_when": "What makes a seat count for a day: that a device was registered, that it was active, or either.",
+    "metering.levels": "See the table below.",
+    "metering.numbers": (
+        "Outside numbers as they leave the site: `full`, `masked` (the last digits hidden), or `none`. The ledger at the site "
+        "keeps them in full."
+    ),
+    "metering.levels.name": "The level's name, unique.",
+    "metering.levels.features": "Codes of the features it holds besides those of the levels before it (meters.md lists them).",
+    "ledger.path": "The ledger's file. Its folder must be writable; the collectors' own files lie beside it.",
+    "ledger.retention_days": "How long records are kept after the platform has them.",
+    "ledger.max_size_mb": "At this size intake waits until there is room: nothing that was not acknowledged is dropped.",
+    "ledger.max_rejects": "How many rejected lines and messages are kept; older ones are counted only.",
+    "source.name": "The source's name, unique in the file: its records are kept under it, so do not change it later.",
+    "source.kind": "What kind of source it is: one of the headings below.",
+    "source.hep.listen": "Address and UDP port to listen on.",
+    "source.hep.password": "What chunk 14 of every datagram must hold; needed as soon as the address is not loopback.",
+    "source.hep.journal_limit_mb": "How much disk the datagrams may take that wait for the ledger.",
+    "uplink.kind": "What kind of platform it is.",
+    "uplink.url": "The platform's address; `https` unless it is this machine, or `allow_http` is set.",
+    "uplink.token": "The bearer token. Better in a file of its own: `token_file`.",
+    "uplink.token_file": "A file whose first line is the token. Read at the start; never shown.",
+    "uplink.interval_s": "Seconds from one upload to the next.",
+    "uplink.cron": "Five fields of cron in the site's time zone, instead of `interval_s`.",
+    "uplink.jitter_s": "Each upload starts up to so much later, by chance, so that a fleet does not call all at once.",
+    "uplink.timeout_s": "How long an upload may take.",
+    "uplink.max_events": "Events in one upload at most.",
+    "uplink.max_bytes": "Bytes in one upload at most, before compression.",
+    "uplink.proxy": "Address of an HTTP proxy.",
+    "uplink.allow_http": "Permit `http` to another machine: anybody on the way can read the token.",
+    "web.enabled": "Whether there is a status page. `pegcount upload` needs it.",
+    "web.listen": "Address and port. An address that other machines reach is refused without `allow_remote`: the page has no login.",
+    "web.allow_remote": "Permit an address that other machines reach. Put a proxy that asks for a password in front.",
+    "web.hosts": "Names, besides `localhost` and IP addresses, that the page may be asked by.",
+    "log.level": "The least that is logged.",
+    "log.format": "Text for people, or one JSON object a line.",
+}
