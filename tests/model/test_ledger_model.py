@@ -103,7 +103,8 @@ class Machine(RuleBasedStateMachine):
             with self.db.atomic():
                 work()
         except sqlite3.OperationalError as error:
-            assert "interrupted" in str(error)
+            if error.sqlite_errorname != "SQLITE_INTERRUPT":
+                raise
             self.close()
             self.open()
             return False
