@@ -92,6 +92,8 @@ class Schedule:
         await self.shipper.stop()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+            # APScheduler does it in the next turn of the loop.
+            await asyncio.sleep(0)
 
     async def upload_now(self) -> UploadReport:
         """At once, whatever the schedule and the back-off say."""

@@ -307,7 +307,7 @@ class _Run:
 
     def _reasoned(self, refusal: Refusal) -> Refusal:
         """A withheld event's reason is what the platform said when it came whole."""
-        if self.withhold and not refusal.message:
+        if self.withhold:
             return Refusal(seq=refusal.seq, code=refusal.code, message=self.withhold.message)
         return refusal
 

@@ -119,7 +119,7 @@ class MemoryOutbox:
         again = [each for each in self.made if each["id"] in unacknowledged]
         self.after_epoch, self.after_chain = self.epoch, chain_of(self.bodies)
         self.epochs_begun.append(reason)
-        self.epoch = f"{self.epoch}+"
+        self.epoch = f"{self.epoch}.n"
         self.bodies, self.acked, self.pruned = [], 0, 0
         for each in again:
             self._store(each)

@@ -29,6 +29,8 @@ from uplink.receiver.tokens import EVERY_SITE, Tokens, reader_of, writer_of
 HEADER_MAX_BYTES = 4096
 """One header line. A head is about 330 bytes, a token at most 512."""
 HEADERS_MAX = 64
+LINGER_S = 2.0
+"""How long the rest of a refused body is taken in, so that the client comes to read the refusal."""
 EVENTS_PAGE_MAX = 5000
 
 _SITE = re.compile(r"[0-9A-Za-z._-]{1,64}\Z")
@@ -272,6 +274,7 @@ def make_app(
             "max_line_size": HEADER_MAX_BYTES,
             "max_field_size": HEADER_MAX_BYTES,
             "max_headers": HEADERS_MAX,
+            "lingering_time": LINGER_S,
         },
     )
     app[RECEIVER] = receiver
