@@ -38,8 +38,10 @@ RTP_PORTS = 400
 STOP_LIMIT_S = 5
 """Asterisk hangs up and writes its last rows in well under a second."""
 
-ISOLATED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL")
-"""`setpriv` ends `unshare` with us, `unshare` ends with itself all that is inside, and the mounts go with the last."""
+WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""What is started so ends when the thread that started it does."""
+ISOLATED = (*WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL")
+"""What is inside ends with `unshare`, and the mounts with the last that is inside."""
 
 HEP_PASSWORD = "lab-hep"
 HEP_NODE = 2001

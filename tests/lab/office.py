@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.lab import scenarios
-from tests.lab.asterisk import AsteriskLab, Phone, end, tone_ulaw
+from tests.lab.asterisk import WITH_US, AsteriskLab, Phone, end, tone_ulaw
 
 CALLERS = tuple(str(n) for n in range(121, 133))
 CARRIER_IP = "127.0.2.1"
@@ -199,7 +199,9 @@ class Office:
         command += ["-trace_shortmsg", "-shortmessage_file", str(self._trace(desk)), *login(desk.number)]
         command += ["-trace_err", "-error_file", str(self.folder / f"desk-{desk.number}.errors")]
         with (self.folder / f"desk-{desk.number}.out").open("wb") as out:
-            phone = subprocess.Popen(command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            phone = subprocess.Popen(
+                [*WITH_US, *command], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
         self._exit.callback(end, phone)
 
     def _trace(self, desk: Desk) -> Path:
@@ -227,7 +229,7 @@ class Office:
 
     def _run(self, command: list[str], name: str) -> None:
         errors = self.folder / f"{name}.errors"
-        command = [*command, "-m", "1", "-trace_err", "-error_file", str(errors)]
+        command = [*WITH_US, *command, "-m", "1", "-trace_err", "-error_file", str(errors)]
         with (self.folder / f"{name}.out").open("wb") as out:
             done = subprocess.run(
                 command,
