@@ -69,6 +69,7 @@ class HepCollector:
         }
         self._paused = False
         self._heard_at_ms = 0
+        self._fed_at = time.monotonic()
         self._detail = "not listening yet"
 
     def _new_stream(self) -> HepStream:
@@ -204,6 +205,7 @@ class HepCollector:
             for one in found:
                 self._stream.feed(one.data, one.received_us, f"journal {one.segment}:{one.offset}")
             fed += len(found)
+            self._fed_at = time.monotonic()
             await asyncio.sleep(0)
         if not fed:
             if self._failure:
@@ -217,7 +219,7 @@ class HepCollector:
         except TimeoutError:
             self._receive()
             if not journal.backlog_bytes:
-                self._stream.tick(self._now_us())
+                self._stream.tick(round((time.monotonic() - self._fed_at) * 1_000_000))
 
     def _close(self) -> None:
         if self._socket is not None:

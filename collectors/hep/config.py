@@ -10,11 +10,15 @@ from collectors.io.datagrams import is_loopback, parse_listen
 
 class HepConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="hep"):
     """`listen`: address and port of the UDP socket. `password`: what chunk 14 of every datagram must hold; needed as
-    soon as the address is not loopback. `journal_limit_mb`: how much disk what waits for the ledger may take."""
+    soon as the address is not loopback. `journal_limit_mb`: how much disk what waits for the ledger may take. `pbx`,
+    `trunks`, `services`: see `collectors.sip.site.Site`."""
 
     listen: str = "127.0.0.1:9060"
     password: str = ""
     journal_limit_mb: Annotated[int, Meta(ge=16, le=65_536)] = 256
+    pbx: tuple[str, ...] = ()
+    trunks: dict[str, str] = {}
+    services: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         """Raises ValueError, so that a wrong configuration is told with its place in the file."""

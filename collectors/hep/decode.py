@@ -36,6 +36,10 @@ AHEAD_MAX_US = 24 * 3600 * 1_000_000
 """A sender's clock that is further ahead than a day (a wrong time zone comes to less) is not believed: the time of
 receipt counts instead, for one stray packet of the year 2100 would end every call that is being followed."""
 
+CLOCK_SET_US = 1_735_689_600_000_000
+"""2025-01-01. A machine that believes itself to be before this has no clock battery and has not yet heard of the time:
+then the sender's clock is the better one."""
+
 HEADER_BYTES = 6
 MAGIC = b"HEP3"
 TRANSPORTS = {6: "tcp", 17: "udp", 132: "sctp"}
@@ -207,7 +211,9 @@ def _decode_1_2(datagram: bytes, received_us: int, key: bytes) -> SipPacket | Ig
 
 def _instant(seconds: int, microseconds: int, received_us: int) -> int:
     at_us = seconds * 1_000_000 + microseconds
-    return at_us if 0 < at_us <= received_us + AHEAD_MAX_US else received_us
+    if at_us > 0 and (at_us <= received_us + AHEAD_MAX_US or received_us < CLOCK_SET_US):
+        return at_us
+    return received_us
 
 
 def reject(datagram: bytes, fault: Malformed, position: str, received_us: int, key: bytes = b"") -> Reject:

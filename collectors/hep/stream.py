@@ -2,7 +2,8 @@
 
 Laws
 - What comes out depends on the datagrams, their times of receipt and the ticks alone.
-- Time is the senders' clock: when nothing arrives it runs on from the newest packet, by as much as our own clock has.
+- Time is the senders' clock: while nothing arrives it runs on from the newest packet by the time that passes here, measured
+  so that setting this machine's clock does not matter.
 - Every datagram is counted under exactly one of `sip`, `keepalive`, `other_protocol` and `rejected`.
 """
 
@@ -20,15 +21,18 @@ REJECTS_MAX = 1_000
 """Rejects kept between two drains, as the tracker does: anybody who can reach the port can send rubbish. More are only
 counted."""
 
+CLOCK_STEP_US = 3_600_000_000
+"""A packet that is older than the newest by more than an hour tells that the sender's clock was set back; by less, that
+two senders' clocks differ or a datagram came late."""
+
 COUNTERS = ("sip", "keepalive", "other_protocol", "rejected", "auth_failed", "rejects_not_kept")
 
 
 class State(Struct, frozen=True, array_like=True):
-    """What a stream knows: the tracker's own snapshot, and the newest packet's time on both clocks."""
+    """What a stream knows: the tracker's own snapshot, and the newest packet's time."""
 
     tracker: bytes
     newest_us: int
-    newest_received_us: int
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -44,16 +48,14 @@ class HepStream:
         self._key = key
         self._rejects: list[Reject] = []
         self._newest_us = 0
-        self._newest_received_us = 0
 
     def feed(self, data: bytes, received_us: int, position: str) -> None:
         """One datagram. `position`: where it stands, for the reject that it may become."""
         found = decode(data, received_us, self._key)
         if isinstance(found, SipPacket):
             self.counters["sip"] += 1
-            if found.at_us > self._newest_us:
+            if not 0 <= self._newest_us - found.at_us <= CLOCK_STEP_US:
                 self._newest_us = found.at_us
-                self._newest_received_us = received_us
             self._tracker.feed(found)
         elif isinstance(found, Ignored):
             self.counters[found.value] += 1
@@ -68,14 +70,10 @@ class HepStream:
         else:
             self.counters["rejects_not_kept"] += 1
 
-    def tick(self, now_us: int) -> None:
-        """Nothing has arrived up to `now_us` on our own clock."""
+    def tick(self, idle_us: int) -> None:
+        """Nothing has arrived for `idle_us`."""
         if self._newest_us:
-            self._tracker.tick(self.time_us(now_us))
-
-    def time_us(self, now_us: int) -> int:
-        """Our clock's `now_us` on the senders' clock; 0 before the first packet."""
-        return self._newest_us + max(0, now_us - self._newest_received_us) if self._newest_us else 0
+            self._tracker.tick(self._newest_us + idle_us)
 
     @property
     def newest_us(self) -> int:
@@ -95,7 +93,7 @@ class HepStream:
 
     def snapshot(self) -> bytes:
         """All that is known; drain first."""
-        return _encode(State(self._tracker.snapshot(), self._newest_us, self._newest_received_us))
+        return _encode(State(self._tracker.snapshot(), self._newest_us))
 
     def restore(self, state: bytes) -> None:
         """Raises ValueError where these bytes are no snapshot of this version."""
@@ -104,4 +102,4 @@ class HepStream:
         except msgspec.DecodeError as error:
             raise ValueError(f"no snapshot of a HEP stream: {error}") from error
         self._tracker.restore(known.tracker)
-        self._newest_us, self._newest_received_us = known.newest_us, known.newest_received_us
+        self._newest_us = known.newest_us

@@ -70,6 +70,12 @@ def test_a_clock_that_is_years_ahead_is_not_believed() -> None:
     assert found.at_us == RECEIVED_US
 
 
+def test_a_machine_that_has_not_yet_been_told_the_time_believes_the_sender() -> None:
+    found = decode(sip(OPTIONS), 3_600_000_000)
+    assert isinstance(found, SipPacket)
+    assert found.at_us == 1_759_999_990_250_000
+
+
 def test_a_capture_played_back_keeps_its_old_times() -> None:
     found = decode(sip(OPTIONS, seconds=1_200_000_000), RECEIVED_US)
     assert isinstance(found, SipPacket)
