@@ -1,0 +1,121 @@
+"""Asterisk's time stamps: local text to milliseconds since the epoch, and in which zone they are.
+
+Laws
+- `YYYY-MM-DD HH:MM:SS` and nothing else is a stamp. Seconds are added to the minute they are in, and minutes are kept,
+  so that a stamp costs two dictionary look-ups.
+- An hour that the clocks repeat is told apart by what else the row says: the seconds between its stamps, and the
+  second at which the channel was made, which its unique id holds (`[system-]second.number`).
+- The zone is the source's (`timezone`); `auto` finds it in the rows: the unique id is in UTC, the start is not.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+MINUTES_CACHED = 4096
+"""Minutes of almost three days: rows of one batch lie close together."""
+
+_SECONDS = {f"{second:02d}": second * 1000 for second in range(61)}
+_QUARTER_S = 900
+SLACK_S = 90
+"""A row's start within this after its channel was made says which zone it is in. Rows of a call's later parts say
+nothing: their channel is older."""
+VOTES_NEEDED = 3
+"""Rows that must agree on an offset that is neither the site's nor UTC's."""
+SAMPLE_ROWS = 100
+
+
+class Stamps:
+    """The stamps of one zone."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self.zone = zone
+        self._minutes: dict[str, int] = {}
+
+    def ms(self, text: str) -> int:
+        """Raises KeyError where the text is no stamp or may be either of two instants: `choose` deals with those."""
+        return self._minutes[text[:17]] + _SECONDS[text[17:]]
+
+    def learn(self, text: str) -> tuple[int, ...]:
+        """Both instants that the text may be, or the one. Raises ValueError where it is no stamp."""
+        if len(text) != 19 or not (text[:4] + text[5:7] + text[8:10]).isascii():
+            raise ValueError(text)
+        minute = datetime.strptime(text[:17], "%Y-%m-%d %H:%M:")
+        second = _SECONDS.get(text[17:])
+        if second is None or minute.strftime("%Y-%m-%d %H:%M:") != text[:17]:
+            raise ValueError(text)
+        instants = sorted({_ms(minute.replace(tzinfo=self.zone, fold=fold)) for fold in (0, 1)})
+        if len(instants) == 2 and self._is_gap(minute):
+            instants = instants[1:]
+        if len(instants) == 1:
+            if len(self._minutes) >= MINUTES_CACHED:
+                self._minutes.clear()
+            self._minutes[text[:17]] = instants[0]
+        return tuple(instant + second for instant in instants)
+
+    def _is_gap(self, minute: datetime) -> bool:
+        """A wall-clock time that the clocks skipped does not come back the same from UTC."""
+        there = minute.replace(tzinfo=self.zone).astimezone(UTC).astimezone(self.zone)
+        return there.replace(tzinfo=None) != minute
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp()) * 1000
+
+
+def nearest(instants: tuple[int, ...], hint_ms: int | None) -> int:
+    """The instant that is nearest to the hint; the first one where there is no hint."""
+    return instants[0] if hint_ms is None else min(instants, key=lambda instant: abs(instant - hint_ms))
+
+
+@lru_cache(256)
+def made_at_s(uniqueid: str) -> int | None:
+    """The second at which a channel was made: `1795172587.0`, `pbx-1-1795172587.12`. None where it is not told."""
+    digits = uniqueid.rpartition(".")[0].rpartition("-")[2]
+    return int(digits) if len(digits) == 10 and digits.isdigit() and digits.isascii() else None
+
+
+@lru_cache(64)
+def zone_named(name: str) -> tzinfo:
+    """`UTC`, an IANA name, or an offset as `zone_found` gives it (`+02:00`). Raises KeyError or ValueError."""
+    if name[:1] in ("+", "-"):
+        sign = -1 if name[0] == "-" else 1
+        return timezone(sign * timedelta(hours=int(name[1:3]), minutes=int(name[4:6])))
+    return ZoneInfo(name)
+
+
+def zone_found(rows: Iterable[tuple[str, str]], site: str) -> str:
+    """The zone in which stamps are written, from pairs of (unique id, start): `site`, `UTC` (`usegmtime=yes`) or an offset
+    (`-06:00`). Empty where the rows do not tell, as in winter where the site's zone is UTC's twin."""
+    votes: Counter[int] = Counter()
+    example: dict[int, tuple[int, int]] = {}
+    utc = Stamps(UTC)
+    for uniqueid, start in rows:
+        made = made_at_s(uniqueid)
+        try:
+            wall = utc.learn(start)[0] // 1000
+        except ValueError:
+            continue
+        if made is None:
+            continue
+        offset, delay = divmod(wall - made + 2, _QUARTER_S)
+        if delay <= SLACK_S:
+            votes[offset * _QUARTER_S] += 1
+            example[offset * _QUARTER_S] = (made, wall)
+    return _verdict(votes, example, site)
+
+
+def _verdict(votes: Counter[int], example: dict[int, tuple[int, int]], site: str) -> str:
+    if not votes:
+        return ""
+    offset, count = votes.most_common(1)[0]
+    made, _ = example[offset]
+    here = datetime.fromtimestamp(made, zone_named(site)).utcoffset()
+    if here is not None and round(here.total_seconds()) == offset:
+        return site if offset or site == "UTC" else ""
+    if offset == 0:
+        return "UTC"
+    sure = count >= VOTES_NEEDED and count * 2 > votes.total() and abs(offset) <= 14 * 3600
+    return f"{'-' if offset < 0 else '+'}{abs(offset) // 3600:02d}:{abs(offset) % 3600 // 60:02d}" if sure else ""
