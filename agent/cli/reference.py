@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from msgspec import Struct, inspect, structs
+from msgspec import NODEFAULT, Struct, inspect, structs
 
 from agent.cli.main import main
 from agent.config import meanings
@@ -115,7 +115,7 @@ def _type(kind: Any) -> str:
 def _default(field: structs.FieldInfo) -> str:
     if field.required:
         return "**required**"
-    value = field.default if field.default is not structs.NODEFAULT else field.default_factory()
+    value = field.default if field.default is not NODEFAULT else field.default_factory()
     return "" if isinstance(value, Struct) or value in ("", ()) else f"`{_toml(value)}`"
 
 

@@ -67,7 +67,7 @@ KEYS: dict[str, str] = {
     "uplink.proxy": "Address of an HTTP proxy.",
     "uplink.allow_http": "Permit `http` to another machine: anybody on the way can read the token.",
     "web.enabled": "Whether there is a status page. `pegcount upload` needs it.",
-    "web.listen": "Address and port. An address that other machines reach is refused without `allow_remote`: the page has no login.",
+    "web.listen": "Address and port. What other machines reach is refused without `allow_remote`: the page has no login.",
     "web.allow_remote": "Permit an address that other machines reach. Put a proxy that asks for a password in front.",
     "web.hosts": "Names, besides `localhost` and IP addresses, that the page may be asked by.",
     "log.level": "The least that is logged.",

@@ -1,0 +1,87 @@
+"""The reference pages are what the code says now, and nothing of the code is missing from them."""
+
+import re
+import tomllib
+
+import pytest
+from msgspec import structs
+
+from agent.cli.main import main
+from agent.cli.reference import PAGES, SourceTable
+from agent.config import Ledger, Log, Web, meanings
+from agent.metering.catalogue import CLASSES, FEATURES, METERS
+from agent.metering.rules import DialPlan, Level, Metering, Site
+from agent.service.problems import CODES
+from agent.web.metrics import METRICS
+from collectors.registry import KINDS
+from tests.agent.cli.commands import CHECKOUT
+from uplink.destinations import DESTINATIONS
+from uplink.problems import CATALOGUE
+
+REFERENCE = CHECKOUT / "docs/reference"
+STRUCTS = {
+    "site": Site,
+    "site.dialplan": DialPlan,
+    "metering": Metering,
+    "metering.levels": Level,
+    "ledger": Ledger,
+    "source": SourceTable,
+    "web": Web,
+    "log": Log,
+    **{f"source.{name}": kind.config for name, kind in KINDS.items()},
+    "uplink": DESTINATIONS["pegcount"].settings,
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_as_the_code_makes_it(name: str) -> None:
+    assert (REFERENCE / name).read_text("utf-8") == PAGES[name](), "run python -m agent.cli.reference"
+
+
+def text(name: str) -> str:
+    return (REFERENCE / name).read_text("utf-8")
+
+
+def test_every_command_and_option_is_documented() -> None:
+    for name, command in main.commands.items():
+        assert f"## pegcount {name}" in text("cli.md")
+        for param in command.params:
+            if param.param_type_name == "option":
+                assert all(option in text("cli.md") for option in param.opts)
+
+
+def test_every_key_has_a_meaning_and_every_meaning_a_key() -> None:
+    keys = {f"{table}.{field.encode_name}" for table, struct in STRUCTS.items() for field in structs.fields(struct)}
+    assert keys == set(meanings.KEYS)
+    for key in keys:
+        assert f"| `{key.rpartition('.')[2]}` |" in text("configuration.md")
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("metrics.md", [metric.name for metric in METRICS]),
+        ("problems.md", [*CODES, *CATALOGUE]),
+        ("meters.md", [*METERS, *FEATURES, *CLASSES]),
+    ],
+)
+def test_every_name_is_documented(page: str, names: list[str]) -> None:
+    assert [name for name in names if f"| `{name}` |" not in text(page)] == []
+
+
+def test_the_example_file_shows_every_key_of_the_agents_own_tables() -> None:
+    example = (CHECKOUT / "packaging/pegcount.toml").read_text("utf-8")
+    for table in ("site", "site.dialplan", "metering", "ledger", "web", "log"):
+        body = re.split(r"^# ?\[|^\[", example.partition(f"[{table}]\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+        fields = {field.encode_name for field in structs.fields(STRUCTS[table])} - {"dialplan", "levels"}
+        assert {key for key in fields if not re.search(rf"^(# )?{key} = ", body, re.MULTILINE)} == set(), table
+
+
+def test_the_example_file_is_right_with_every_line_switched_on() -> None:
+    from agent.config.loading import parse
+
+    example = (CHECKOUT / "packaging/pegcount.toml").read_text("utf-8")
+    lines = [re.sub(r"^# ?(?=\[|[a-z_]+ = )", "", line) for line in example.splitlines()]
+    tree = tomllib.loads("\n".join(lines))
+    assert {"uplink", "source", "metering"} <= set(tree)
+    parse("\n".join(lines), CHECKOUT / "packaging/pegcount.toml", KINDS)

@@ -1,0 +1,143 @@
+"""`status` and `upload` beside a real agent and a real receiver, each a process of its own."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from tests.agent.cli.commands import SITE, SITE_ID, free_port, pegcount, running, wait_for_page
+from tests.agent.cli.test_read import ANSWERED, UNANSWERED
+
+READ_TIMEOUT_S = 30
+
+
+class Place(Struct, frozen=True):
+    """The files of one site: two calls in its CDR file."""
+
+    config: Path
+    port: int
+    folder: Path
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "Master.csv").write_text(ANSWERED + UNANSWERED)
+    port = free_port()
+    config = tmp_path / "pegcount.toml"
+    config.write_text(
+        SITE
+        + f'[ledger]\npath = "{tmp_path}/ledger.db"\n[web]\nlisten = "127.0.0.1:{port}"\n'
+        + f'[[source]]\nname = "pbx"\nkind = "asterisk_cdr"\npath = "{tmp_path}/Master.csv"\n'
+    )
+    return Place(config, port, tmp_path)
+
+
+@pytest.fixture
+def agent(place: Place) -> Iterator[Place]:
+    with running("run", "--config", place.config) as process:
+        wait_for_page(place.port, process)
+        yield place
+    assert process.returncode == 0
+
+
+def status_json(place: Place) -> dict[str, Any]:
+    snapshot: dict[str, Any] = json.loads(pegcount("status", "--json", "--config", place.config).out)
+    return snapshot
+
+
+def wait_for_legs(place: Place, legs: int) -> None:
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    while (seen := status_json(place)["pipeline"]["legs"]) < legs:
+        assert time.monotonic() < deadline, f"{seen} legs"
+        time.sleep(0.2)
+
+
+def test_status_asks_the_running_agent(agent: Place) -> None:
+    wait_for_legs(agent, 2)
+    done = pegcount("status", "--config", agent.config)
+    assert done.status == 0, done.out + done.err
+    assert done.out.startswith("All is well. ")
+    assert f"Berlin office ({SITE_ID})" in done.out
+    assert "pbx (asterisk_cdr) running: 2 legs" in done.out
+    snapshot = status_json(agent)
+    assert (snapshot["health"], snapshot["site_id"], snapshot["sources"][0]["state"]) == ("ok", SITE_ID, "running")
+
+
+def test_upload_without_a_platform_is_told(agent: Place) -> None:
+    done = pegcount("upload", "--config", agent.config)
+    assert done.status == 1
+    assert "[uplink]" in done.out
+
+
+def test_after_a_stop_status_shows_the_ledger_and_ends_with_3(place: Place) -> None:
+    with running("run", "--config", place.config) as process:
+        wait_for_page(place.port, process)
+        wait_for_legs(place, 2)
+    done = pegcount("status", "--config", place.config)
+    assert done.status == 3
+    assert done.out.startswith("Not running. ")
+    assert "2 legs" in done.out
+
+
+def test_a_page_that_is_switched_off_leaves_the_ledgers_word(place: Place) -> None:
+    place.config.write_text(place.config.read_text().replace("[web]\n", "[web]\nenabled = false\n"))
+    with running("run", "--config", place.config):
+        wait_for_lock(place.folder / "ledger.db.lock")
+        wait_for_legs(place, 2)
+        done = pegcount("status", "--config", place.config)
+        assert done.status == 0, done.err
+        assert "runs without a page" in done.out
+
+
+def wait_for_lock(lock: Path) -> None:
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    while not (lock.exists() and lock.with_name("ledger.db").exists()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(0.5)
+
+
+def test_where_nothing_ever_ran_both_end_with_3(place: Place) -> None:
+    for command in ("status", "upload"):
+        done = pegcount(command, "--config", place.config)
+        assert (done.status, done.out) == (3, "")
+        assert done.err.startswith("pegcount: ")
+
+
+def test_another_sites_agent_is_not_taken_for_ours(agent: Place, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    changed = agent.config.read_text().replace(SITE_ID, "0190a3c2-6f4b-7c11-9d5e-ffffffffffff")
+    other.write_text(changed.replace("ledger.db", "none.db"))
+    done = pegcount("status", "--config", other)
+    assert (done.status, done.out) == (3, "")
+    assert "another site" in done.err
+
+
+def test_upload_reaches_a_real_receiver(place: Place) -> None:
+    (place.folder / "token").write_text("a-token\n")
+    store = place.folder / "receiver.db"
+    options = ("--listen", "127.0.0.1:0", "--store", store, "--token-file", place.folder / "token")
+    with running("receiver", *options) as receiver:
+        assert receiver.stdout is not None
+        url = receiver.stdout.readline().removeprefix("receiving at ").strip()
+        uplink = f'[uplink]\nurl = "{url}"\ntoken_file = "{place.folder}/token"\ninterval_s = 86400\njitter_s = 86400\n'
+        place.config.write_text(place.config.read_text() + uplink)
+        with running("run", "--config", place.config) as process:
+            wait_for_page(place.port, process)
+            wait_for_events(place)
+            done = pegcount("upload", "--config", place.config)
+            assert done.status == 0, done.out + done.err
+            (uplink_view,) = status_json(place)["uplinks"]
+            assert uplink_view["acked_through"] == uplink_view["last_sequence"] > 0
+            assert uplink_view["backlog"] == 0
+
+
+def wait_for_events(place: Place) -> None:
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    while status_json(place)["pipeline"]["events"] == 0 or status_json(place)["pipeline"]["settling"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

@@ -1,0 +1,35 @@
+"""The status as text, from handwritten snapshots."""
+
+from agent.cli.status_text import status_text
+from tests.agent.web.snapshots import BROKEN, BUSY, EMPTY
+
+
+def test_the_verdict_comes_first() -> None:
+    assert status_text(BUSY).splitlines()[0] == (
+        "All is well. Every call is counted, and the platform has all but the last 42 events."
+    )
+
+
+def test_figures_have_their_units_and_times_their_zone() -> None:
+    text = status_text(BUSY)
+    assert "at        2026-11-20 11:31:02 Europe/Berlin, pegcount 0.1.0" in text
+    assert (
+        "office-pbx (asterisk_cdr) running: 1,204 legs, 911 calls, 0 registrations, 2 rejects, heard 33 s ago" in text
+    )
+    assert (
+        "uplink    platform https://meter.example.net: 42 events waiting, last answer 5 min ago, next try in 1 min 48 s"
+        in text
+    )
+    assert "today     138 calls, 104 answered, 412.5 billed min, 4 seats" in text
+
+
+def test_problems_tell_what_to_do() -> None:
+    text = status_text(BROKEN)
+    assert "problems  Error: The disk is full (disk_full)" in text
+    assert "What to do: Free some space on /var" in text
+
+
+def test_an_agent_without_anything_set_up_says_so() -> None:
+    text = status_text(EMPTY)
+    assert "sources   none set up" in text
+    assert "uplink    none set up" in text
