@@ -18,6 +18,7 @@ from agent.config.findings import Fault, Path, dotted
 from agent.config.tables import Config, Ledger, Source
 from agent.config.wording import near_miss
 from agent.metering.catalogue import FEATURES
+from uplink.schedule import Timing
 
 FILE_KEYS = ("path", "file", "token_file", "ca_file")
 """Keys of a source or of the uplink that name a file whose folder should be there."""
@@ -36,6 +37,7 @@ def semantic_faults(config: Config) -> Iterator[Fault]:
         yield from _struct_values(source.config, ("source", index))
     if config.uplink is not None:
         yield from _struct_values(config.uplink, ("uplink",))
+        yield from _cron(config.uplink.cron, config.site.timezone)
     if not config.sources:
         yield Fault(
             path=(), severity="warning", message="there is no `[[source]]`: nothing will be heard", hint="add one"
@@ -158,6 +160,19 @@ def _struct_values(config: Struct, path: Path) -> Iterator[Fault]:
             yield from _timezone(value, (*path, "timezone"))
         elif field.encode_name in FILE_KEYS:
             yield from _folder(value, (*path, field.encode_name))
+
+
+def _cron(cron: str, timezone: str) -> Iterator[Fault]:
+    if not cron or timezone not in _zones():
+        return
+    try:
+        Timing(cron=cron, timezone=timezone).trigger()
+    except ValueError as error:
+        yield Fault(
+            path=("uplink", "cron"),
+            message=f'`uplink.cron`: "{cron}" is no cron expression: {error}',
+            hint="five fields: minute, hour, day, month, weekday; such as `*/15 * * * *`",
+        )
 
 
 def _folder(file: str, path: Path) -> Iterator[Fault]:

@@ -52,11 +52,16 @@ def _table_faults(table: Mapping[str, Any], struct: type[Struct], path: Path) ->
 
 
 def _whole_faults(table: Mapping[str, Any], struct: type[Struct], path: Path) -> Iterator[Fault]:
-    """What only the whole struct can say (its `__post_init__`)."""
+    """What only the whole struct can say (its `__post_init__`); a message that begins with a key is about that key."""
     try:
         msgspec.convert(table, struct)
     except msgspec.ValidationError as error:
-        yield Fault(path=path, message=f"`{dotted(path)}`: {str(error).partition(' - at `')[0]}", at="key")
+        message = str(error).partition(" - at `")[0]
+        first = message.partition(" ")[0]
+        if first in table:
+            yield Fault(path=(*path, first), message=f"`{dotted(path)}`: {message}")
+        else:
+            yield Fault(path=path, message=f"`{dotted(path)}`: {message}", at="key")
 
 
 def _value_faults(value: Any, kind: Any, path: Path) -> Iterator[Fault]:

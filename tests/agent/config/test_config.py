@@ -221,3 +221,39 @@ def test_windows_line_ends_change_no_place(file: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(file, KINDS)
     assert [(one.line, one.column) for one in caught.value.findings] == [(5, 1)]
+
+
+UPLINK = '[uplink]\nurl = "https://meter.example.net"\n'
+
+
+def test_an_uplink_is_read_with_its_kinds_settings(file: Path) -> None:
+    config = loaded(file, SITE + UPLINK + f'token_file = "{file.parent}/token"\n')
+    assert config.uplink is not None
+    assert (config.uplink.kind, config.uplink.url, config.uplink.interval_s) == (
+        "pegcount",
+        "https://meter.example.net",
+        900,
+    )
+
+
+def test_an_unknown_kind_of_platform_is_refused(file: Path) -> None:
+    found = the_finding(file, SITE + UPLINK + 'kind = "pegcuont"\ntoken = "t"\n')
+    assert (found.line, found.path) == (6, "uplink.kind")
+    assert found.message == '`uplink.kind` must be `pegcount`, not "pegcuont"'
+
+
+def test_what_only_the_whole_table_can_tell_is_placed_at_the_key_it_names(file: Path) -> None:
+    found = the_finding(file, SITE + '[uplink]\ntoken = "t"\nurl = "http://meter.example.net"\n')
+    assert (found.line, found.column, found.path) == (6, 7, "uplink.url")
+    assert "https" in found.message
+
+
+def test_a_token_never_stands_in_a_finding(file: Path) -> None:
+    for wrong in ("token = 77131977\n", 'token = "77131977"\ntoken_file = "x"\n', 'token = "77131977\\n"\n'):
+        assert [one for one in findings(file, SITE + UPLINK + wrong) if "77131977" in str(one)] == []
+
+
+def test_a_cron_expression_is_checked(file: Path) -> None:
+    found = the_finding(file, SITE + UPLINK + 'token = "t"\ncron = "61 * * * *"\n')
+    assert (found.line, found.column, found.path) == (7, 8, "uplink.cron")
+    assert loaded(file, SITE + UPLINK + 'token = "t"\ncron = "*/5 7-19 * * mon-fri"\n').uplink is not None
