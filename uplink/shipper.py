@@ -177,6 +177,7 @@ class _Run:
         self.acked = cursor.acked_through
         self.suspect = 0
         self.rewinds = 0
+        self.answer_ms = 0
         self.withhold: session.Withhold | None = None
         self.report = UploadReport(began_ms=shipper.clock_ms())
 
