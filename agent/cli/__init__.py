@@ -1,0 +1,1 @@
+"""The `pegcount` command: one file a command."""

@@ -83,10 +83,20 @@ def _levels(config: Config) -> Iterator[Fault]:
         elif names[level.name] > 1:
             yield Fault(path=(*path, "name"), message=f"more than one level is named `{level.name}`")
         for place, feature in enumerate(level.features):
-            if feature not in FEATURES:
-                hint = near_miss(feature, FEATURES) or "docs/reference/meters.md lists all features"
-                yield Fault(path=(*path, "features", place), message=f"unknown feature `{feature}`", hint=hint)
+            yield from _feature(feature, (*path, "features", place))
         yield from _unreachable(config, index)
+
+
+def _feature(code: str, path: Path) -> Iterator[Fault]:
+    if code not in FEATURES:
+        hint = near_miss(code, FEATURES) or "docs/reference/meters.md lists all features"
+        yield Fault(path=path, message=f"unknown feature `{code}`", hint=hint)
+
+
+def _services(services: dict[str, str], path: Path) -> Iterator[Fault]:
+    """Numbers that a feature answers: number -> feature."""
+    for number, feature in services.items():
+        yield from _feature(feature, (*path, number))
 
 
 def _unreachable(config: Config, index: int) -> Iterator[Fault]:
@@ -151,12 +161,14 @@ def _source_names(sources: tuple[Source, ...]) -> Iterator[Fault]:
 
 
 def _struct_values(config: Struct, path: Path) -> Iterator[Fault]:
-    """Time zones and files that a source or the uplink names."""
+    """Time zones, features and files that a source or the uplink names."""
     for field in structs.fields(config):
         value = getattr(config, field.name)
-        if not isinstance(value, str) or not value:
+        if field.encode_name == "services" and isinstance(value, dict):
+            yield from _services(value, (*path, "services"))
+        elif not isinstance(value, str) or not value:
             continue
-        if field.encode_name == "timezone":
+        elif field.encode_name == "timezone":
             yield from _timezone(value, (*path, "timezone"))
         elif field.encode_name in FILE_KEYS:
             yield from _folder(value, (*path, field.encode_name))

@@ -13,7 +13,7 @@ from msgspec import Struct
 from agent.ledger.snapshot import Snapshot, TodayView, UplinkView
 from agent.web import charts, words
 
-HEALTH_WORDS = {"ok": "All is well", "attention": "Needs attention", "broken": "Broken", "stopped": "Not running"}
+HEALTH_WORDS = {"ok": "Healthy", "attention": "Needs attention", "broken": "Broken", "stopped": "Not running"}
 SEVERITY_WORDS = {"notice": "Notice", "warning": "Warning", "error": "Error"}
 STATE_WORDS = {
     "running": "Running",

@@ -71,7 +71,7 @@ async def test_nothing_complains_and_nothing_overflows(
 
 async def test_the_figures_are_the_snapshots(open_page: OpenPage, url: str) -> None:
     page = (await open_page(url, viewport=DESKTOP)).page
-    assert await page.title() == "All is well · Berlin office"
+    assert await page.title() == "Healthy · Berlin office"
     assert await page.locator(".stages .figure").all_inner_texts() == ["1,679", "1,677", "1,942", "1,900", "1,900"]
     assert await page.locator(".figures dd").all_inner_texts() == ["138", "104 75 %", "412.5 min", "4"]
     assert await page.get_by_role("img", name="Calls by hour. Busiest: 09:00 to 10:00: 44 calls").is_visible()

@@ -60,7 +60,7 @@ def test_status_asks_the_running_agent(agent: Place) -> None:
     wait_for_legs(agent, 2)
     done = pegcount("status", "--config", agent.config)
     assert done.status == 0, done.out + done.err
-    assert done.out.startswith("All is well. ")
+    assert done.out.startswith("Healthy. ")
     assert f"Berlin office ({SITE_ID})" in done.out
     assert "pbx (asterisk_cdr) running: 2 legs" in done.out
     snapshot = status_json(agent)

@@ -6,7 +6,7 @@ from tests.agent.web.snapshots import BROKEN, BUSY, EMPTY
 
 def test_the_verdict_comes_first() -> None:
     assert status_text(BUSY).splitlines()[0] == (
-        "All is well. Every call is counted, and the platform has all but the last 42 events."
+        "Healthy. Every call is counted, and the platform has all but the last 42 events."
     )
 
 

@@ -21,6 +21,7 @@ class TapeConfig(Struct, frozen=True, forbid_unknown_fields=True, tag="tape", ta
     path: str
     speed: Annotated[int, Meta(ge=1, le=9)] = 1
     timezone: str = ""
+    services: dict[str, str] = {}
 
 
 def _join(legs: Sequence[Leg]) -> Call:
@@ -257,3 +258,9 @@ def test_a_cron_expression_is_checked(file: Path) -> None:
     found = the_finding(file, SITE + UPLINK + 'token = "t"\ncron = "61 * * * *"\n')
     assert (found.line, found.column, found.path) == (7, 8, "uplink.cron")
     assert loaded(file, SITE + UPLINK + 'token = "t"\ncron = "*/5 7-19 * * mon-fri"\n').uplink is not None
+
+
+def test_a_number_can_only_be_answered_by_a_feature_of_the_catalogue(file: Path) -> None:
+    table = f'[[source]]\nname = "a"\nkind = "tape"\npath = "{file}"\nservices = {{ 300 = "auto_attendnat" }}\n'
+    found = the_finding(file, SITE + table)
+    assert (found.line, found.column, found.hint) == (8, 20, "did you mean `auto_attendant`?")
