@@ -143,6 +143,15 @@ def test_a_bomb_is_not_inflated() -> None:
     assert refusal(headers, body) == "too_large"
 
 
+def test_a_body_that_inflates_more_than_events_can_is_refused_though_it_is_small() -> None:
+    body = gzip.compress(b"[" + b" " * 4_000_000 + b"]")
+    headers = {"Content-Digest": batch.digest_field(body), "Meter-Batch": write_head(HEAD)}
+    assert refusal(headers, body) == "too_large"
+    body = gzip.compress(b"[" + b" " * 200_000 + b"]")
+    headers = {"Content-Digest": batch.digest_field(body), "Meter-Batch": write_head(HEAD)}
+    assert refusal(headers, body) == "bad_body"
+
+
 def test_more_events_than_a_batch_may_have_are_refused_by_their_head() -> None:
     headers, body = request(b"[]", last=1001, count=1001)
     assert refusal(headers, body) == "too_large"
