@@ -1,0 +1,156 @@
+"""A real office, two agents and a receiver that are killed again and again: in the end every call is there once, as long
+as sipp says that it was.
+
+Site A reads Asterisk's CDR file. Site B hears the same calls by HEP, on a socket that the test holds as systemd would.
+"""
+
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.lab.asterisk import HEP_PASSWORD, AsteriskLab
+from tests.lab.office import CARRIER_IP, Office, PlacedCall
+from tests.lab.site import CHECKOUT, PEGCOUNT, Counted, Received, counted, matched, received, write_config
+from tests.lab.supervise import Killer, Supervised
+
+pytestmark = pytest.mark.lab
+
+CALLS = 40
+KILLS = 5
+PLAY_S = 45
+"""The office plays for about 50 s; the killings fall into that."""
+SETTLE_LIMIT_S = 60
+QUIET_S = 4
+"""Nothing more may come in this time after all is there."""
+SEED = int(os.environ.get("PEGCOUNT_LAB_SEED", random.randrange(1_000_000)))
+"""A run's killings can be had again by its seed, though not the machine's own chance."""
+
+CDR_SITE = "aaaaaaaa-0000-4000-8000-000000000001"
+HEP_SITE = "bbbbbbbb-0000-4000-8000-000000000002"
+
+TALK_TOLERANCE_S = {CDR_SITE: 1.0, HEP_SITE: 0.1}
+"""A CDR's stamps are whole seconds; HEP has the messages' own times, which sipp sees within milliseconds."""
+
+
+@dataclass(frozen=True)
+class Run:
+    placed: list[PlacedCall]
+    events: dict[str, list[Received]]
+    processes: list[Supervised]
+
+    def calls(self, site: str) -> list[Counted]:
+        return counted(self.events[site])
+
+
+def free_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def cdr_source(lab: AsteriskLab) -> str:
+    return f'name = "cdr"\nkind = "asterisk_cdr"\npath = "{lab.master_csv}"\nsettle_s = 2\n'
+
+
+def hep_source(hep_socket: socket.socket) -> str:
+    host, port = hep_socket.getsockname()
+    trunks = f'trunks = {{ carrier = "{CARRIER_IP}" }}'
+    return f'name = "hep"\nkind = "hep"\nlisten = "{host}:{port}"\npassword = "{HEP_PASSWORD}"\n{trunks}\n'
+
+
+@pytest.fixture(scope="module")
+def run(lab: AsteriskLab, hep_socket: socket.socket, folder: Path) -> Iterator[Run]:
+    store, tokens, address = folder / "received.db", folder / "tokens", f"127.0.0.1:{free_tcp_port()}"
+    tokens.write_text("lab-token\n")
+    sources = {CDR_SITE: cdr_source(lab), HEP_SITE: hep_source(hep_socket)}
+    handed = {CDR_SITE: {}, HEP_SITE: {"hep": hep_socket}}
+    here = {"PYTHONPATH": str(CHECKOUT)}
+    print(f"PEGCOUNT_LAB_SEED={SEED}; logs in {folder}")
+    with ExitStack() as running:
+        office = running.enter_context(Office(lab, folder))
+        command = [*PEGCOUNT, "receiver", "--listen", address, "--store", str(store), "--token-file", str(tokens)]
+        processes = [Supervised("receiver", command, log=folder / "receiver.log", environment=here)]
+        for site, source in sources.items():
+            config = write_config(folder / site[:4], site, f"http://{address}", "lab-token", source)
+            command = [*PEGCOUNT, "run", "--config", str(config)]
+            log = folder / f"agent-{site[:4]}.log"
+            processes.append(Supervised(log.stem, command, log=log, sockets=handed[site], environment=here))
+        for process in processes:
+            running.enter_context(process)
+        with Killer(processes, times=KILLS, over_s=PLAY_S, seed=SEED):
+            placed = office.play(CALLS)
+
+        def all_there() -> bool:
+            return all(len(counted(received(store, site))) >= len(placed) for site in sources)
+
+        settled_by = time.monotonic() + SETTLE_LIMIT_S
+        while not all_there() and time.monotonic() < settled_by:
+            time.sleep(0.5)
+        time.sleep(QUIET_S)
+        for process in reversed(processes):
+            process.stop()
+        yield Run(placed, {site: received(store, site) for site in sources}, processes)
+
+
+both_sites = pytest.mark.parametrize("site", [CDR_SITE, HEP_SITE], ids=["cdr", "hep"])
+
+
+def test_all_were_killed_and_none_ended_by_itself(run: Run) -> None:
+    assert [process.kills for process in run.processes] == [KILLS] * 3
+    assert [(process.name, process.surprises) for process in run.processes if process.surprises] == []
+
+
+def test_enough_calls_were_placed(run: Run) -> None:
+    assert len(run.placed) >= CALLS
+    assert len({call.kind for call in run.placed}) == 10
+
+
+@both_sites
+def test_every_event_is_there_once_and_in_order(run: Run, site: str) -> None:
+    events = run.events[site]
+    assert len({event.epoch for event in events}) == 1
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert len({event.body["id"] for event in events}) == len(events)
+    assert [event for event in events if event.status != 0] == []
+
+
+@both_sites
+def test_every_call_placed_is_one_call_and_there_are_no_others(run: Run, site: str) -> None:
+    pairs = matched(run.placed, run.calls(site))
+    assert [truth for truth, call in pairs if call is None] == []
+    assert [(truth, call) for truth, call in pairs if call is not None and call.calls != 1] == []
+    assert sorted(str(c.told.get("caller")) for c in run.calls(site)) == sorted(call.caller for call in run.placed)
+
+
+@both_sites
+def test_every_call_came_out_as_sipp_saw_it(run: Run, site: str) -> None:
+    """That the caller gave up is not in a CDR: there it is one that nobody answered."""
+    plain = {"cancelled": "no_answer"} if site == CDR_SITE else {}
+    wrong = [
+        (truth, call.told)
+        for truth, call in matched(run.placed, run.calls(site))
+        if call is not None and call.told.get("outcome") != plain.get(truth.outcome, truth.outcome)
+    ]
+    assert wrong == []
+
+
+@both_sites
+def test_the_minutes_of_every_call_are_those_of_sipps_clock(run: Run, site: str) -> None:
+    wrong = []
+    for truth, call in matched(run.placed, run.calls(site)):
+        if call is None:
+            continue
+        talk_ms = int(str(call.told.get("talk_ms", 0)))
+        billed_s = call.minutes * 60
+        off_s = abs(talk_ms - truth.talk_ms) / 1000
+        if off_s > TALK_TOLERANCE_S[site] or abs(billed_s - Decimal(-(-truth.talk_ms // 1000))) > 1:
+            wrong.append((truth.kind, truth.caller, truth.talk_ms, talk_ms, billed_s))
+    assert wrong == []
