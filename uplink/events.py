@@ -3,7 +3,7 @@
 Laws
 - `encode` is the only place where the bytes of an event are made; they are stored once and sent as they are stored.
 - Quantities are exact decimals, as strings. Times are UTC with milliseconds.
-- An event's id is derived from its input (`event_id`), never from the time or place of its making.
+- An event's id is derived from its input (`timed_id`), never from the time or place of its making.
 
 The form is CloudEvents 1.0.2 in its JSON format; `epoch`, `sequence` (digits) and `recordedtime` are extension
 attributes, all else that the meter says is in `data`.
@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+_TIME_MASK = (1 << 48) - 1
 CHAIN_START = bytes(32)
 """The chain value before the first event of an epoch; the events name their epoch themselves."""
 
@@ -55,9 +56,15 @@ _head_decoder = msgspec.json.Decoder(EventHead)
 
 
 def event_id(site: str, *parts: str) -> str:
-    """32 hexadecimal digits (half a SHA-256) from the site and whatever identifies the input. The parts are hashed as a JSON
-    array, so that no two different lists of parts give the same bytes."""
+    """32 hexadecimal digits (half a SHA-256) from the site and whatever identifies a thing, such as a call. The parts are
+    hashed as a JSON array, so that no two different lists of parts give the same bytes."""
     return hashlib.sha256(_json((site, *parts))).hexdigest()[:32]
+
+
+def timed_id(time_ms: int, site: str, *parts: str) -> str:
+    """An event's id: 12 hexadecimal digits of its time and 20 of the hash of its input. Ids of one day lie close together, so
+    that an index over them stays quick however many there are."""
+    return f"{time_ms & _TIME_MASK:012x}{hashlib.sha256(_json((site, *parts))).hexdigest()[:20]}"
 
 
 def chain_next(chain: bytes, body: bytes) -> bytes:

@@ -71,7 +71,7 @@ def _open(path: Path) -> Database:
         "synchronous = FULL",
         f"journal_size_limit = {WAL_LIMIT_BYTES}",
         "cache_size = -16384",
-        "wal_autocheckpoint = 2000",
+        "wal_autocheckpoint = 8000",
         "temp_store = MEMORY",
     ):
         conn.execute(f"PRAGMA {pragma}")

@@ -4,11 +4,10 @@ Laws
 - What happened outranks what the digits look like: a call that rang the extension dialled is internal, whatever else the
   digits could mean (an office may well have an extension 112).
 - Countries, number types and emergency numbers come from the library (libphonenumber's data), never from lists of ours.
-- The same digits and plan give the same class; both are looked up once and remembered, up to CACHE_ENTRIES.
+- The same digits and plan give the same class. A lookup is slow: who asks often remembers up to CACHE_ENTRIES answers.
 """
 
 import re
-from functools import lru_cache
 
 import phonenumbers as pn
 from msgspec import Struct
@@ -40,7 +39,6 @@ class Dialled(Struct, frozen=True, gc=False):
     e164: str = ""
 
 
-@lru_cache(maxsize=CACHE_ENTRIES)
 def classify(digits: str, plan: DialPlan, outward: bool = False) -> Dialled:
     """The class of `digits` dialled by a seat. `outward`: the call is known to have left over a trunk, so that it is no
     extension and no service of the house."""

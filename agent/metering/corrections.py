@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from agent.metering.catalogue import METERS
 from agent.metering.charge import Charge, SeatUse, Slot, decimal_text
-from uplink.events import MicroTransaction, event_id
+from uplink.events import MicroTransaction, event_id, timed_id
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):
@@ -92,14 +92,14 @@ def _event(
         data["feature"] = slot.feature
     data.update(told)
     return MicroTransaction(
-        id=event_id(site, *identity, str(entry.events)),
+        id=timed_id(entry.time_ms, site, *identity, str(entry.events)),
         meter=slot.meter,
         subject=slot.subject,
         time_ms=entry.time_ms,
         quantity=decimal_text(amount - entry.amount),
         unit=METERS[slot.meter][0],
         data=data,
-        corrects=event_id(site, *identity, "0") if entry.events else "",
+        corrects=timed_id(entry.time_ms, site, *identity, "0") if entry.events else "",
     )
 
 
@@ -158,12 +158,12 @@ def _seat_event(site: str, seat: str, day: str, time_ms: int, level: str, quanti
     if level:
         data["level"] = level
     return MicroTransaction(
-        id=event_id(site, "seat.day", seat, day, level, str(made)),
+        id=timed_id(time_ms, site, "seat.day", seat, day, level, str(made)),
         meter="seat.day",
         subject=seat,
         time_ms=time_ms,
         quantity=quantity,
         unit=METERS["seat.day"][0],
         data=data,
-        corrects=event_id(site, "seat.day", seat, day, level, "0") if made else "",
+        corrects=timed_id(time_ms, site, "seat.day", seat, day, level, "0") if made else "",
     )

@@ -8,9 +8,10 @@ Laws
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from agent.metering.charge import UNIT, Charge, Measure, SeatUse, Slot, minutes_amount
-from agent.metering.classes import Dialled, classify
+from agent.metering.classes import CACHE_ENTRIES, Dialled, classify
 from agent.metering.days import local_day
 from agent.metering.pattern import compiled
 from agent.metering.rules import Metering, Site
@@ -35,8 +36,9 @@ class Meter:
     def __init__(self, site: Site, metering: Metering) -> None:
         self.site = site
         self.metering = metering
-        self._plan = site.dialplan
-        self._is_seat = compiled(site.dialplan.extensions).fullmatch
+        matches = compiled(site.dialplan.extensions).fullmatch
+        self._is_seat = lru_cache(maxsize=CACHE_ENTRIES)(lambda endpoint: matches(endpoint) is not None)
+        self._class_of = lru_cache(maxsize=CACHE_ENTRIES)(lambda digits, out: classify(digits, site.dialplan, out))
         self._levels = _cumulative(metering)
 
     # --- calls
@@ -53,7 +55,8 @@ class Meter:
             slot = Slot("voice.minutes", subject, day, dialled.call_class, dialled.country)
             told: dict[str, str | int] = {"billed_s": billed_s, "talk_ms": call.talk_ms}
             measures.append(Measure(slot, minutes_amount(billed_s), told))
-        measures += self._features(call, subject, day)
+        if call.features:
+            measures += self._features(call, subject, day)
         return Charge(
             key=call.key,
             time_ms=call.started_at_ms,
@@ -68,7 +71,7 @@ class Meter:
             return Dialled("inbound")
         if call.dialled in call.offered and self._is_seat(call.dialled):
             return Dialled("internal")
-        return classify(call.dialled, self._plan, bool(call.trunk_out))
+        return self._class_of(call.dialled, bool(call.trunk_out))
 
     def _subject(self, call: Call) -> str:
         if self._is_seat(call.caller.endpoint):
