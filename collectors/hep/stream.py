@@ -44,6 +44,7 @@ class HepStream:
 
     def __init__(self, tracker: Tracker, key: bytes = b"") -> None:
         self.counters = dict.fromkeys(COUNTERS, 0)
+        self.sip_counters = tracker.counters
         self._tracker = tracker
         self._key = key
         self._rejects: list[Reject] = []
