@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import aiohttp
 
@@ -19,7 +20,8 @@ TOKEN = "a-token"
 TOKENS = Tokens(write={token_hash(TOKEN): "*"})
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
-Fault = Callable[[asyncio.StreamWriter, bytes, Callable[[], Awaitable[bytes]]], Awaitable[None]]
+Ask = Callable[[], Awaitable[bytes]]
+Fault = Callable[[asyncio.StreamWriter, bytes, Ask], Awaitable[None]]
 """What a faulty line does with one request: write to the client, given the request and a way to ask the real receiver."""
 
 
@@ -67,7 +69,7 @@ async def read_message(reader: asyncio.StreamReader) -> bytes:
     return top + await reader.readexactly(int(lengths[0].split(b":")[1]) if lengths else 0)
 
 
-async def pass_on(writer: asyncio.StreamWriter, request: bytes, ask: Callable[[], Awaitable[bytes]]) -> None:
+async def pass_on(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
     answer = await ask()
     writer.write(answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
     await writer.drain()
@@ -77,7 +79,7 @@ def answers(status: str, body: bytes = b"", *headers: str) -> Fault:
     """The request does not reach the receiver; something on the way answers."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers, "", ""]
 
-    async def fault(writer: asyncio.StreamWriter, request: bytes, ask: Callable[[], Awaitable[bytes]]) -> None:
+    async def fault(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
         writer.write("\r\n".join(lines).encode() + body)
         await writer.drain()
 
@@ -85,7 +87,7 @@ def answers(status: str, body: bytes = b"", *headers: str) -> Fault:
 
 
 def raw(data: bytes) -> Fault:
-    async def fault(writer: asyncio.StreamWriter, request: bytes, ask: Callable[[], Awaitable[bytes]]) -> None:
+    async def fault(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
         writer.write(data)
         await writer.drain()
 
@@ -95,7 +97,7 @@ def raw(data: bytes) -> Fault:
 def lost_answer(keep: int = 0) -> Fault:
     """The receiver gets the request and answers, and only the first `keep` bytes of the answer come back."""
 
-    async def fault(writer: asyncio.StreamWriter, request: bytes, ask: Callable[[], Awaitable[bytes]]) -> None:
+    async def fault(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
         writer.write((await ask())[:keep])
         await writer.drain()
 
@@ -135,9 +137,9 @@ async def shipping(
         await destination.close()
 
 
-async def held(receiver: RunningReceiver, site: str = "site-1") -> list[dict[str, object]]:
+async def held(receiver: RunningReceiver, site: str = "site-1") -> list[dict[str, Any]]:
     """Every event that the receiver holds of a site, page by page over HTTP."""
-    events: list[dict[str, object]] = []
+    events: list[dict[str, Any]] = []
     after = 0
     async with aiohttp.ClientSession(headers=AUTHORIZATION) as session:
         while True:
@@ -151,14 +153,14 @@ async def held(receiver: RunningReceiver, site: str = "site-1") -> list[dict[str
 
 
 async def counted_ids(receiver: RunningReceiver, site: str = "site-1") -> list[str]:
-    return [each["event"]["id"] for each in await held(receiver, site) if each["status"] == "counted"]  # type: ignore[index]
+    return [each["event"]["id"] for each in await held(receiver, site) if each["status"] == "counted"]
 
 
-async def fetch(receiver: RunningReceiver, path: str) -> dict[str, object]:
+async def fetch(receiver: RunningReceiver, path: str) -> dict[str, Any]:
     async with (
         aiohttp.ClientSession(headers=AUTHORIZATION) as session,
         session.get(receiver.url + path) as response,
     ):
         assert response.status == 200, await response.text()
-        document: dict[str, object] = json.loads(await response.read())
+        document: dict[str, Any] = json.loads(await response.read())
         return document

@@ -134,3 +134,30 @@ def test_the_interval_of_a_cron_expression_caps_the_back_off(cron: str, interval
 def test_a_wrong_cron_expression_is_refused(cron: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Timing(cron=cron).trigger()
+
+
+async def test_c12_a_clock_that_is_set_back_a_day_does_not_silence_the_site_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SetBack:
+        """The wall clock, as the clock watch sees it."""
+
+        moved_s = 0.0
+        monotonic = staticmethod(time.monotonic)
+
+        def time(self) -> float:
+            return time.time() - self.moved_s
+
+    clock, outbox = SetBack(), MemoryOutbox()
+    monkeypatch.setattr("uplink.schedule.time", clock)
+    monkeypatch.setattr("uplink.schedule.CLOCK_CHECK_S", 0.05)
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, wall_ms) as shipper:
+        schedule = Schedule(shipper, Timing(interval_s=3600, jitter_s=0))
+        await schedule.start()
+        await until(lambda: outbox.uploads)
+        await asyncio.sleep(0.2)
+        assert len(outbox.uploads) == 1
+        clock.moved_s = 86_400.0
+        await until(lambda: len(outbox.uploads) == 2)
+        assert (schedule.next_at_ms() or 0) <= wall_ms() + 3_600_000
+        await schedule.stop()

@@ -237,7 +237,7 @@ def test_a_refusal_that_no_event_can_have_caused_bisects_nothing(code: str, prob
 # --- keep and wait
 
 
-SLOW = {
+SLOW: dict[str, tuple[Answer | Failure, str]] = {
     "401": (answer(401), "unauthorized"),
     "403": (answer(403), "forbidden"),
     "403 of a firewall": (answer(403, b"<html>blocked"), "forbidden"),
@@ -273,7 +273,7 @@ def test_what_a_person_must_mend_is_kept_and_tried_slowly(case: str) -> None:
     assert waited(decide(SENT, outcome, moment(random=0.5))) == (problem, 675_000)
 
 
-FAST = {
+FAST: dict[str, tuple[Answer | Failure, str]] = {
     "500": (answer(500), "server_error"),
     "502": (answer(502, b"<html>Bad gateway"), "server_error"),
     "504": (answer(504), "server_error"),

@@ -9,11 +9,13 @@ import json
 import socket
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from tests.uplink.platform import (
     TOKEN,
+    Ask,
     Clock,
     Fault,
     answers,
@@ -75,7 +77,7 @@ async def test_silence_is_told_by_a_heartbeat(tmp_path: Path) -> None:
         await shipper.upload()
         await shipper.upload()
         assert [(each.first, each.last, each.count) for each in outbox.uploads] == [(1, 0, 0), (1, 3, 3), (4, 3, 0)]
-        (epoch,) = (await fetch(receiver, "/v1/sites/site-1"))["epochs"]  # type: ignore[misc]
+        (epoch,) = (await fetch(receiver, "/v1/sites/site-1"))["epochs"]
         assert epoch["acked_through"] == 3
 
 
@@ -201,7 +203,7 @@ async def test_b4_a_name_that_does_not_resolve_is_waited_for() -> None:
 
 
 async def test_a_platform_that_never_answers_is_given_up_and_tried_again(tmp_path: Path) -> None:
-    async def silence(writer: asyncio.StreamWriter, request: bytes, ask: object) -> None:
+    async def silence(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
         await asyncio.sleep(2)
 
     outbox = MemoryOutbox()
@@ -264,11 +266,11 @@ async def test_b6_b8_a_crash_between_answer_and_commit_counts_nothing_twice(tmp_
     class Crashing(MemoryOutbox):
         crashes = 1
 
-        async def acknowledge(self, *given: object) -> None:  # type: ignore[override]
+        async def acknowledge(self, *given: Any) -> None:
             if self.crashes:
                 self.crashes -= 1
                 raise OSError("power cut")
-            await super().acknowledge(*given)  # type: ignore[arg-type]
+            await super().acknowledge(*given)
 
     outbox = Crashing()
     outbox.record(5)
@@ -349,11 +351,11 @@ async def test_b11_b14_one_bad_event_among_a_thousand_is_quarantined_and_the_res
 def refuses_whole(poison: str, status: str, body: bytes = b"") -> Fault:
     """A platform that refuses the whole request where `poison` is in it."""
 
-    async def fault(writer: asyncio.StreamWriter, request: bytes, ask: object) -> None:
+    async def fault(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
         if f'"{poison}"'.encode() in gzip.decompress(body_of(request)):
-            await answers(status, body)(writer, request, ask)  # type: ignore[arg-type]
+            await answers(status, body)(writer, request, ask)
         else:
-            await pass_on(writer, request, ask)  # type: ignore[arg-type]
+            await pass_on(writer, request, ask)
 
     return fault
 
@@ -370,7 +372,7 @@ async def test_b12_a_batch_refused_for_one_event_is_bisected(tmp_path: Path, sta
             assert report.batches < 30
         assert list(outbox.refused) == ["event-777"]
         assert await counted_ids(receiver) == [each for each in outbox.ids() if each != "event-777"]
-        (epoch,) = (await fetch(receiver, "/v1/sites/site-1"))["epochs"]  # type: ignore[misc]
+        (epoch,) = (await fetch(receiver, "/v1/sites/site-1"))["epochs"]
         assert (epoch["acked_through"], epoch["rejected"]) == (1000, 1)
 
 
@@ -378,10 +380,10 @@ async def test_two_bad_events_are_both_found(tmp_path: Path) -> None:
     outbox = MemoryOutbox()
     outbox.record(100)
 
-    async def either(writer: asyncio.StreamWriter, request: bytes, ask: object) -> None:
+    async def either(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
         text = gzip.decompress(body_of(request))
         poisoned = b'"event-1"' in text or b'"event-100"' in text
-        await (answers("422 No") if poisoned else pass_on)(writer, request, ask)  # type: ignore[arg-type]
+        await (answers("422 No") if poisoned else pass_on)(writer, request, ask)
 
     async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
         line.faults = [either] * 60
@@ -411,10 +413,10 @@ async def test_a_proxy_with_a_smaller_limit_gets_smaller_batches(tmp_path: Path,
     outbox = MemoryOutbox()
     outbox.record(400)
 
-    async def narrow(writer: asyncio.StreamWriter, request: bytes, ask: object) -> None:
+    async def narrow(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
         too_large = len(body_of(request)) > 2500
         refusal = answers(fault, b'{"code":"too_large"}')
-        await (refusal if too_large else pass_on)(writer, request, ask)  # type: ignore[arg-type]
+        await (refusal if too_large else pass_on)(writer, request, ask)
 
     async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
         line.faults = [narrow] * 60
@@ -442,8 +444,8 @@ async def test_a6_an_event_that_is_too_large_is_quarantined_in_sight_and_blocks_
 
 async def test_a_ledger_that_is_damaged_sends_nothing_of_it(tmp_path: Path) -> None:
     class Damaged(MemoryOutbox):
-        async def read(self, *given: object) -> object:  # type: ignore[override]
-            chunk = await super().read(*given)  # type: ignore[arg-type]
+        async def read(self, *given: Any) -> Chunk:
+            chunk = await super().read(*given)
             chunk.bodies[0] = chunk.bodies[0].replace(b"0.1", b"9.1")
             return chunk
 
@@ -514,7 +516,7 @@ async def test_c14_a_clone_begins_a_new_epoch_and_all_of_both_arrives(tmp_path: 
         assert clone.epochs_begun == ["conflict"]
         assert sorted(await counted_ids(receiver)) == sorted({*original.ids(), *clone.ids()})
         epochs = (await fetch(receiver, "/v1/sites/site-1"))["epochs"]
-        assert [(each["epoch"], each["counted"]) for each in epochs] == [("epoch-1", 13), ("epoch-1.n", 4)]  # type: ignore[attr-defined]
+        assert [(each["epoch"], each["counted"]) for each in epochs] == [("epoch-1", 13), ("epoch-1.n", 4)]
 
 
 async def test_c14_a_site_restored_from_a_snapshot_counts_nothing_twice(tmp_path: Path) -> None:
@@ -532,7 +534,7 @@ async def test_c14_a_site_restored_from_a_snapshot_counts_nothing_twice(tmp_path
             assert (report.acked, report.known, report.problem) == (7, 5, "")
         assert restored.epochs_begun == ["conflict"]
         assert sorted(await counted_ids(receiver)) == sorted(f"event-{number}" for number in range(1, 13))
-        (total,) = (await fetch(receiver, "/v1/sites/site-1/totals"))["totals"]  # type: ignore[misc]
+        (total,) = (await fetch(receiver, "/v1/sites/site-1/totals"))["totals"]
         assert (total["events"], total["quantity"]) == (12, "1.2")
 
 
@@ -596,7 +598,7 @@ async def test_b1_a_stop_while_the_platform_is_down_keeps_everything() -> None:
 
 
 async def test_b7_a_stop_does_not_wait_for_ever_for_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silence(writer: asyncio.StreamWriter, request: bytes, ask: object) -> None:
+    async def silence(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
         await asyncio.sleep(3)
 
     monkeypatch.setattr("uplink.shipper.STOP_GRACE_S", 0.1)

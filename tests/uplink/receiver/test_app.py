@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -19,7 +20,7 @@ from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.storage.sqlite import SqliteStore
 from uplink.receiver.tokens import Tokens, token_hash
 
-Answer = tuple[int, dict[str, object]]
+Answer = tuple[int, dict[str, Any]]
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ async def test_a_batch_is_stored_and_acknowledged(receiver: RunningReceiver) -> 
     status, document = await post(receiver, batch_of(TEN, 1, 10))
     assert status == 200
     assert (document["acked_through"], document["epoch"], document["duplicate"]) == (10, "e-1", False)
-    assert [each["event"]["sequence"] for each in await held(receiver)] == [str(seq) for seq in range(1, 11)]  # type: ignore[index]
+    assert [each["event"]["sequence"] for each in await held(receiver)] == [str(seq) for seq in range(1, 11)]
 
 
 async def test_what_is_stored_is_what_was_sent_to_the_byte(receiver: RunningReceiver, tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ async def test_c14_a_heartbeat_of_a_ledger_that_went_back_is_a_conflict(receiver
 async def test_a_heartbeat_of_a_new_site_is_taken(receiver: RunningReceiver) -> None:
     status, document = await post(receiver, batch_of([], 1, 0))
     assert (status, document["acked_through"]) == (200, 0)
-    (epoch,) = (await fetch(receiver, "/v1/sites/site-1"))["epochs"]  # type: ignore[misc]
+    (epoch,) = (await fetch(receiver, "/v1/sites/site-1"))["epochs"]
     assert (epoch["epoch"], epoch["acked_through"]) == ("e-1", 0)
 
 
@@ -129,7 +130,7 @@ async def test_b11_a_bad_event_is_refused_alone_and_blocks_nothing(receiver: Run
     mixed = TEN[:3] + events("e-1", 4, 4, type="electricity") + [b'{"no":"event"}'] + TEN[5:]
     status, document = await post(receiver, batch_of(mixed, 1, 10))
     assert (status, document["acked_through"]) == (200, 10)
-    results = [(each["seq"], each["status"], each["code"], each["retry"]) for each in document["results"]]  # type: ignore[attr-defined]
+    results = [(each["seq"], each["status"], each["code"], each["retry"]) for each in document["results"]]
     assert results == [(4, "rejected", "unknown_type", False), (5, "rejected", "not_an_event", False)]
     assert [each["status"] for each in await held(receiver)].count("rejected") == 2
     assert len(await counted_ids(receiver)) == 8
@@ -148,7 +149,7 @@ async def test_a_withheld_event_keeps_the_chain_whole(receiver: RunningReceiver)
     for _ in range(2):
         status, document = await post(receiver, build(stated, []))
         assert (status, document["acked_through"]) == (200, 5)
-        assert [(each["seq"], each["code"]) for each in document["results"]] == [(5, "too_large")]  # type: ignore[attr-defined]
+        assert [(each["seq"], each["code"]) for each in document["results"]] == [(5, "too_large")]
     assert (await post(receiver, batch_of(TEN, 6, 10)))[1]["acked_through"] == 10
     assert (await post(receiver, batch_of(TEN, 6, 8)))[1]["duplicate"] is True
     assert len(await counted_ids(receiver)) == 9
@@ -166,12 +167,12 @@ async def test_a_new_epoch_does_not_count_again_what_an_earlier_one_counted(rece
     )
     sent = batch_of(new, 1, 3, epoch="e-2", after_epoch="e-1", after_chain=chain_of(old))
     _, document = await post(receiver, sent)
-    assert [(each["seq"], each["status"]) for each in document["results"]] == [(1, "known")]  # type: ignore[attr-defined]
+    assert [(each["seq"], each["status"]) for each in document["results"]] == [(1, "known")]
     assert await counted_ids(receiver) == ["a", "b", "c", "d"]
-    (total,) = (await fetch(receiver, "/v1/sites/site-1/totals"))["totals"]  # type: ignore[misc]
+    (total,) = (await fetch(receiver, "/v1/sites/site-1/totals"))["totals"]
     assert (total["quantity"], total["events"]) == ("0.4", 4)
     epochs = (await fetch(receiver, "/v1/sites/site-1"))["epochs"]
-    assert [(each["continues"], each["counted"], each["known"]) for each in epochs] == [("first", 2, 0), ("yes", 2, 1)]  # type: ignore[attr-defined]
+    assert [(each["continues"], each["counted"], each["known"]) for each in epochs] == [("first", 2, 0), ("yes", 2, 1)]
 
 
 async def test_an_epoch_that_names_another_past_is_noted(receiver: RunningReceiver) -> None:
@@ -180,7 +181,7 @@ async def test_an_epoch_that_names_another_past_is_noted(receiver: RunningReceiv
     assert (await post(receiver, other))[0] == 200
     assert (await post(receiver, batch_of(events("e-3", 1, 1), 1, 1, epoch="e-3")))[0] == 200
     epochs = (await fetch(receiver, "/v1/sites/site-1"))["epochs"]
-    assert [each["continues"] for each in epochs] == ["first", "no", "unnamed"]  # type: ignore[attr-defined]
+    assert [each["continues"] for each in epochs] == ["first", "no", "unnamed"]
 
 
 async def test_totals_are_exact_and_corrections_net(receiver: RunningReceiver) -> None:
@@ -188,7 +189,7 @@ async def test_totals_are_exact_and_corrections_net(receiver: RunningReceiver) -
     history = [event_body("site-1", "e-1", seq, quantity=quantity) for seq, quantity in enumerate(quantities, 1)]
     await post(receiver, batch_of(history, 1, 10))
     await post(receiver, batch_of(history, 11, 13))
-    (total,) = (await fetch(receiver, "/v1/sites/site-1/totals"))["totals"]  # type: ignore[misc]
+    (total,) = (await fetch(receiver, "/v1/sites/site-1/totals"))["totals"]
     assert (total["meter"], total["unit"], total["events"]) == ("voice.minutes", "minute", 13)
     assert total["quantity"] == "123456789012345678.099999999999"
 
@@ -203,7 +204,7 @@ async def test_totals_come_by_day(receiver: RunningReceiver) -> None:
 
     async def rows(query: str) -> list[tuple[str, str, str]]:
         totals = (await fetch(receiver, f"/v1/sites/site-1/totals{query}"))["totals"]
-        return [(each["day"], each["meter"], each["quantity"]) for each in totals]  # type: ignore[attr-defined]
+        return [(each["day"], each["meter"], each["quantity"]) for each in totals]
 
     assert await rows("") == [("", "call", "1"), ("", "voice.minutes", "2.1")]
     assert await rows("?day=2026-11-21") == [("2026-11-21", "voice.minutes", "2")]
@@ -224,7 +225,7 @@ async def test_c6_events_of_two_months_ago_are_counted_and_called_late(tmp_path:
 async def test_c12_a_clock_that_is_wrong_is_noted_and_changes_nothing(receiver: RunningReceiver) -> None:
     future = events("e-1", 1, 1, time="2099-01-01T00:00:00Z")
     assert (await post(receiver, batch_of(future, 1, 1, head_time_s=4_070_908_800)))[0] == 200
-    (epoch,) = (await fetch(receiver, "/v1/sites/site-1"))["epochs"]  # type: ignore[misc]
+    (epoch,) = (await fetch(receiver, "/v1/sites/site-1"))["epochs"]
     assert epoch["skew_ms"] > 27 * 3_600_000
     assert len(await counted_ids(receiver)) == 1
 
@@ -233,7 +234,7 @@ async def test_events_are_listed_in_pages(receiver: RunningReceiver) -> None:
     await post(receiver, batch_of(TEN, 1, 10))
     first = await fetch(receiver, "/v1/sites/site-1/events?limit=4")
     second = await fetch(receiver, f"/v1/sites/site-1/events?limit=99&after={first['next']}")
-    listed = [each["seq"] for page in (first, second) for each in page["events"]]  # type: ignore[attr-defined]
+    listed = [each["seq"] for page in (first, second) for each in page["events"]]
     assert listed == list(range(1, 11))
     assert (await fetch(receiver, f"/v1/sites/site-1/events?after={second['next']}"))["events"] == []
 

@@ -78,6 +78,6 @@ async def test_a_receiver_killed_at_random_loses_nothing_and_counts_nothing_twic
         await process.wait()
     async with receiver_at(tmp_path) as receiver:
         assert await counted_ids(receiver) == outbox.ids()
-        (total,) = (await fetch(receiver, "/v1/sites/site-1/totals"))["totals"]  # type: ignore[misc]
+        (total,) = (await fetch(receiver, "/v1/sites/site-1/totals"))["totals"]
         assert (total["events"], total["quantity"]) == (EVENTS, "500.0")
     assert kills == KILLS
