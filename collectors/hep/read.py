@@ -26,7 +26,7 @@ UDP_HEADER_BYTES = 8
 SNIFF_HEP_WITHIN_BYTES = 512
 """A capture's own heads and those of Ethernet, VLAN, IP and UDP come to under 300 bytes before the first payload."""
 
-RAW_SURE, CAPTURE_SURE = 95, 90
+RAW_SURE, CAPTURE_SURE = 100, 95
 """A capture whose first packet is HEP is surer than any capture is of being plain SIP."""
 
 
