@@ -5,6 +5,8 @@ Laws
 - Text comes out as `str`; bytes that are not UTF-8 come out escaped, so that two different ones stay different.
 """
 
+import re
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct
@@ -16,6 +18,21 @@ class Address(Struct, frozen=True, gc=False):
     display: bytes
     uri: bytes
     params: bytes
+
+
+_USUAL = re.compile(rb'(?:"[^"\\<>]*" ?|[A-Za-z0-9 .!%*_+`\'~-]*)<([^<>" \t]+)>(?:;tag=([^;,"<> \t]+))?')
+"""From and To as nearly everybody writes them: URI and tag."""
+
+
+def usual(value: bytes) -> re.Match[bytes] | None:
+    """URI and tag of a From or To in the usual form."""
+    return _USUAL.fullmatch(value)
+
+
+def uri_of(value: bytes) -> bytes:
+    """The URI of a name-addr or addr-spec."""
+    found = _USUAL.fullmatch(value)
+    return found[1] if found else read_address(value).uri
 
 
 def text(value: bytes) -> str:
@@ -101,14 +118,20 @@ def split_outside_quotes(value: bytes, mark: bytes) -> list[bytes]:
 
 def listed(values: list[bytes]) -> list[bytes]:
     """The members of a header that lists several, over all its lines."""
+    if len(values) == 1 and b"," not in values[0]:
+        return [values[0]] if values[0] else []
     return [member.strip() for value in values for member in split_outside_quotes(value, b",") if member.strip()]
 
 
 def tag(value: bytes) -> bytes:
     """The tag of a From or To value, empty where it has none (RFC 2543)."""
+    found = _USUAL.fullmatch(value)
+    if found:
+        return found[2] or b""
     return param(read_address(value).params, b"tag") or b""
 
 
+@lru_cache(2048)
 def user(uri: bytes) -> str:
     """The user part of a SIP URI, or the number of a tel URI; empty where there is none. Escapes are resolved where that
     gives printable text. A telephone number loses its parameters (`+12125550101;phone-context=...`), any other user part
@@ -132,6 +155,7 @@ def _unescaped(value: bytes) -> bytes:
     return value if any(octet < 0x20 or octet == 0x7F for octet in plain) else plain
 
 
+@lru_cache(2048)
 def bare(uri: bytes) -> str:
     """A URI without scheme, parameters and headers: `101@192.0.2.7:5060`. The domain in lower case."""
     rest = uri.partition(b":")[2] or uri
@@ -149,6 +173,7 @@ NUMBER_DIGITS = 7
 """Trailing digits that make two spellings of a telephone number the same: a subscriber number without its area."""
 
 
+@lru_cache(2048)
 def number_key(name: str) -> str:
     """What two spellings of one telephone number have in common: its trailing digits; any other name is its own key."""
     digits = name[1:] if name[:1] == "+" else name

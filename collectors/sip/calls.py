@@ -12,14 +12,15 @@ from heapq import heapify, heappop, heappush
 
 from collectors.records import FeatureUse, Record
 from collectors.sip import dialog as machine
-from collectors.sip.address import listed, read_address, tag, text, user
-from collectors.sip.brief import to_tag
+from collectors.sip.address import listed, tag, text, uri_of, user
+from collectors.sip.brief import Brief, to_tag
 from collectors.sip.correlate import Correlator
 from collectors.sip.features import of_invite
 from collectors.sip.legs import legs_of
 from collectors.sip.limits import Limits
-from collectors.sip.message import Message, parse
+from collectors.sip.message import Message
 from collectors.sip.packets import SipPacket
+from collectors.sip.quick import read
 from collectors.sip.registrar import Registrar
 from collectors.sip.replaces import Replaces, read_replaces, refer_target
 from collectors.sip.site import Site
@@ -51,22 +52,22 @@ class Calls:
 
     # --- requests
 
-    def invite(self, packet: SipPacket, data: bytes, call_id: bytes, cseq: bytes, message: Message | None) -> None:
-        thread = self.threads.get(call_id)
+    def invite(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        thread = self.threads.get(short[2])
         if thread is not None:
             for dialog in thread:
-                if dialog.cseq == cseq and dialog.src == packet.src and dialog.dst == packet.dst:
+                if dialog.cseq == short[3] and dialog.src == packet.src and dialog.dst == packet.dst:
                     dialog.last_us = packet.at_us
                     self.counters["retransmissions"] += 1
                     return
-        message = message or parse(data)
-        if tag(message.get(b"to")):
+        message = message or read(data, short, self.counters)
+        if tag(message.get(b"To")):
             self._within(thread, packet, message)
         else:
             self._begin(thread, packet, message)
 
     def _begin(self, thread: list[Dialog] | None, packet: SipPacket, message: Message) -> None:
-        from_tag = tag(message.get(b"from"))
+        from_tag = tag(message.get(b"From"))
         hop = _last_hop(thread, packet, from_tag) if thread else None
         if hop is not None:
             if _number(message.cseq) <= _number(hop.cseq):
@@ -106,7 +107,7 @@ class Calls:
 
     def _related(self, invite: Dialog, names: list[str], message: Message) -> Group | None:
         """The call that an INVITE with a Call-ID of its own belongs to."""
-        replaces = message.get(b"replaces")
+        replaces = message.get(b"Replaces")
         if replaces and (replaced := self._replaced(read_replaces(replaces))) is not None:
             if b"early-only" in replaces:
                 invite.side = "pickup"
@@ -120,7 +121,7 @@ class Calls:
 
     def _dialog(self, packet: SipPacket, message: Message, from_tag: bytes) -> tuple[Dialog, list[str]]:
         names = _callers(message)
-        dialled = user(message.uri) or user(read_address(message.get(b"to")).uri)
+        dialled = user(message.uri) or user(uri_of(message.get(b"To")))
         self.serial += 1
         invite = Dialog(
             call=0,
@@ -135,11 +136,11 @@ class Calls:
             caller=names[0],
             dialled=dialled,
             callee=self.registrar.endpoint_of(message.uri) or dialled,
-            user_agent=text(message.get(b"user-agent")),
+            user_agent=text(message.get(b"User-Agent")),
             started_us=packet.at_us,
             last_us=packet.at_us,
             first_cseq=message.cseq,
-            session=message.get(b"session-id"),
+            session=message.get(b"Session-ID"),
         )
         invite.features.extend(of_invite(message, invite.caller, packet.at_us // 1000))
         if message.uri[:5].lower() == b"sips:" or packet.transport == "tls":
@@ -156,8 +157,8 @@ class Calls:
         if machine.modify(dialog, packet.src == dialog.src, message, packet.at_us):
             self.counters["retransmissions"] += 1
 
-    def update(self, packet: SipPacket, data: bytes, call_id: bytes, message: Message | None) -> None:
-        self._within(self.threads.get(call_id), packet, message or parse(data))
+    def update(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        self._within(self.threads.get(short[2]), packet, message or read(data, short, self.counters))
 
     def ack(self, packet: SipPacket, call_id: bytes) -> None:
         thread = self.threads.get(call_id)
@@ -168,56 +169,58 @@ class Calls:
         if dialog.phase == TRYING and not dialog.acked_us:
             dialog.acked_us = packet.at_us
 
-    def touch(self, packet: SipPacket, call_id: bytes) -> None:
-        """Any other request in a dialog is a sign of life."""
-        thread = self.threads.get(call_id)
+    def touch(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        """Any other request: a sign of life of its dialog, and read for what is wrong with it."""
+        if message is None:
+            read(data, short, self.counters)
+        thread = self.threads.get(short[2])
         dialog = _hop(thread, packet) if thread else None
         if dialog is not None:
             dialog.last_us = packet.at_us
 
-    def cancel(self, packet: SipPacket, data: bytes, call_id: bytes, cseq: bytes, message: Message | None) -> None:
-        thread = self.threads.get(call_id)
+    def cancel(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        thread = self.threads.get(short[2])
         dialog = _hop(thread, packet) if thread else None
         if dialog is None:
             return
         dialog.last_us = packet.at_us
-        if dialog.phase == TRYING and _number(dialog.cseq) == _number(cseq):
+        if dialog.phase == TRYING and _number(dialog.cseq) == _number(short[3]):
             dialog.cancelled_us = dialog.cancelled_us or packet.at_us
-            dialog.reason = dialog.reason or machine.reason_of(message or parse(data))
+            dialog.reason = dialog.reason or machine.reason_of(message or read(data, short, self.counters))
 
-    def bye(self, packet: SipPacket, data: bytes, call_id: bytes, message: Message | None) -> None:
-        thread = self.threads.get(call_id)
+    def bye(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        thread = self.threads.get(short[2])
         if not thread:
             self.counters["mid_dialog"] += 1
             return
         if len(thread) == 1 and not thread[0].forks:
-            self._hang_up(thread[0], packet, data, message)
+            self._hang_up(thread[0], packet, data, short, message)
             return
-        message = message or parse(data)
+        message = message or read(data, short, self.counters)
         tags = _tags(message)
         named = [dialog for dialog in thread if machine.is_named(dialog, tags)]
         for dialog in named:
             if not machine.end_fork(dialog, tags, packet.at_us):
-                self._hang_up(dialog, packet, data, message)
-        if not named and (dialog := _hop(thread, packet)) is not None:
-            self._hang_up(dialog, packet, data, message)
+                self._hang_up(dialog, packet, data, short, message)
+        if not named and (other := _hop(thread, packet)) is not None:
+            self._hang_up(other, packet, data, short, message)
 
-    def _hang_up(self, dialog: Dialog, packet: SipPacket, data: bytes, message: Message | None) -> None:
+    def _hang_up(self, dialog: Dialog, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         dialog.last_us = packet.at_us
-        if dialog.phase == TRYING and not machine.is_named(dialog, _tags(message or parse(data))):
+        if dialog.phase == TRYING and not machine.is_named(dialog, _tags(message or read(data, short, self.counters))):
             return
         if dialog.phase != ENDED:
             machine.hang_up(dialog, packet.src, packet.dst, packet.at_us)
             self._ended(dialog, packet.at_us)
 
-    def refer(self, packet: SipPacket, data: bytes, call_id: bytes, message: Message | None) -> None:
-        message = message or parse(data)
-        dialog = self._find(self.threads.get(call_id), packet, message)
+    def refer(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        message = message or read(data, short, self.counters)
+        dialog = self._find(self.threads.get(short[2]), packet, message)
         if dialog is None:
             self.counters["mid_dialog"] += 1
             return
         dialog.last_us = packet.at_us
-        target, replaces = refer_target(message.get(b"refer-to"))
+        target, replaces = refer_target(message.get(b"Refer-To"))
         code = b"transfer_attended" if replaces else b"transfer_blind"
         if not machine.ask(dialog, packet.src == dialog.src, message.cseq, code):
             return
@@ -231,69 +234,72 @@ class Calls:
     # --- answers
 
     def answer(
-        self, thread: list[Dialog], packet: SipPacket, status: int, cseq: bytes, data: bytes, message: Message | None
+        self, thread: list[Dialog], packet: SipPacket, data: bytes, short: Brief, message: Message | None
     ) -> None:
         """An answer to an INVITE."""
+        _, status, _, cseq = short
         dialog = thread[0] if len(thread) == 1 else _answered_hop(thread, packet, cseq)
         dialog.last_us = packet.at_us
-        if status == 100:
-            return
-        if dialog.asked and machine.answer_to_modify(dialog, packet.src == dialog.dst, status, cseq, data, message):
-            self._gone(dialog, status)
-            return
-        if dialog.cseq != cseq:
+        if (dialog.asked and self._asked(dialog, packet, data, short, message)) or dialog.cseq != cseq:
             return
         if status < 200:
-            self._ring(dialog, packet.at_us, data, message)
+            self._ring(dialog, packet.at_us, data, short, message)
         elif status < 300:
-            self._answered(dialog, packet.at_us, data, message)
+            self._answered(dialog, packet.at_us, data, short, message)
         elif dialog.phase == TRYING:
-            machine.fail(dialog, packet.at_us, message or parse(data))
+            machine.fail(dialog, packet.at_us, message or read(data, short, self.counters))
             self._ended(dialog, packet.at_us)
 
-    def answer_in_dialog(
-        self, thread: list[Dialog], packet: SipPacket, status: int, cseq: bytes, data: bytes, message: Message | None
-    ) -> None:
+    def answer_in_dialog(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         """An answer to any other request of a dialog."""
-        dialog = _hop(thread, packet)
+        thread = self.threads.get(short[2])
+        dialog = _hop(thread, packet) if thread else None
         if dialog is None:
+            self.counters["orphans"] += 1
             return
         dialog.last_us = packet.at_us
-        if dialog.asked:
-            machine.answer_to_modify(dialog, packet.src == dialog.dst, status, cseq, data, message)
-        self._gone(dialog, status)
+        if dialog.asked or short[1] == 481:
+            self._asked(dialog, packet, data, short, message)
 
-    def _gone(self, dialog: Dialog, status: int) -> None:
-        """The other end knows this dialog no more (RFC 3261 section 12.2.1.2): it ended without our hearing it."""
-        if status == 481 and dialog.phase == ANSWERED:
-            machine.assume(dialog)
+    def _asked(self, dialog: Dialog, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> bool:
+        """Whether this answers a request within the dialog that was noted; what comes of it."""
+        _, status, _, cseq = short
+        by_caller = packet.src == dialog.dst
+        code = machine.asked(dialog, by_caller, cseq)
+        if 200 <= status < 300 and code:
+            machine.accepted(dialog, by_caller, cseq, code)
+        elif 200 <= status < 300 and code is not None:
+            machine.agreed(dialog, message or read(data, short, self.counters))
+        elif status == 481 and dialog.phase == ANSWERED and (code is not None or not cseq.endswith(b" CANCEL")):
+            machine.assume(dialog)  # the other end knows it no more (RFC 3261 section 12.2.1.2)
             self._ended(dialog, dialog.last_us)
+        return code is not None
 
-    def _ring(self, dialog: Dialog, at_us: int, data: bytes, message: Message | None) -> None:
+    def _ring(self, dialog: Dialog, at_us: int, data: bytes, short: Brief, message: Message | None) -> None:
         if dialog.phase != TRYING:
             return
-        early = to_tag(data) if message is None else tag(message.get(b"to"))
+        early = to_tag(data) if message is None else tag(message.get(b"To"))
         if early is None:
-            message = parse(data)
-            early = tag(message.get(b"to"))
+            message = read(data, short, self.counters)
+            early = tag(message.get(b"To"))
         dialog.ringing_us = dialog.ringing_us or at_us
         if not dialog.to_tag:
             dialog.to_tag = early
         elif early and early != dialog.to_tag:
-            machine.fork(dialog, early, at_us, self._contact(message or parse(data)))
+            machine.fork(dialog, early, at_us, self._contact(message or read(data, short, self.counters)))
 
-    def _answered(self, dialog: Dialog, at_us: int, data: bytes, message: Message | None) -> None:
+    def _answered(self, dialog: Dialog, at_us: int, data: bytes, short: Brief, message: Message | None) -> None:
         if dialog.phase == TRYING:
-            message = message or parse(data)
+            message = message or read(data, short, self.counters)
             machine.answer(dialog, at_us, message, self._contact(message))
         elif dialog.phase == ANSWERED and dialog.status:
-            last = to_tag(data) if message is None else tag(message.get(b"to"))
+            last = to_tag(data) if message is None else tag(message.get(b"To"))
             if last and last != dialog.to_tag:
-                machine.answer_fork(dialog, last, at_us, self._contact(message or parse(data)))
+                machine.answer_fork(dialog, last, at_us, self._contact(message or read(data, short, self.counters)))
 
     def _contact(self, message: Message) -> str:
-        members = listed(message.values(b"contact"))
-        uri = read_address(members[0]).uri if members else b""
+        members = listed(message.values(b"Contact"))
+        uri = uri_of(members[0]) if members else b""
         return self.registrar.endpoint_of(uri) or user(uri)
 
     # --- groups
@@ -414,6 +420,18 @@ class Calls:
             self.counters["ended_by_silence"] += 1
         return bool(silent)
 
+    def clock_set(self, step_us: int, now_us: int) -> None:
+        """The packets' clock jumped: that is no silence, and no time that anybody talked."""
+        for group in list(self.groups.values()):
+            for dialog in group.dialogs:
+                if dialog.phase != ENDED:
+                    dialog.clock_us += step_us
+            if group.emitted_us:
+                group.emitted_us += step_us
+            elif all(dialog.phase == ENDED for dialog in group.dialogs):
+                self._emit(group, now_us)
+            self._schedule(group, now_us)
+
     def _emit(self, group: Group, now_us: int) -> None:
         group.emitted_us = now_us
         self.records.extend(legs_of(group, self.site))
@@ -475,7 +493,7 @@ class Calls:
 
 
 def _tags(message: Message) -> tuple[bytes, bytes]:
-    return tag(message.get(b"from")), tag(message.get(b"to"))
+    return tag(message.get(b"From")), tag(message.get(b"To"))
 
 
 def _number(cseq: bytes) -> int:
@@ -529,9 +547,9 @@ def _continued(thread: list[Dialog], hop: Dialog | None, invite: Dialog) -> int 
 
 def _callers(message: Message) -> list[str]:
     """Who calls: From's user first, unless it names nobody; then the identities that the network asserts (RFC 3325)."""
-    told = [user(read_address(message.get(b"from")).uri)]
-    for name in (b"p-asserted-identity", b"remote-party-id"):
+    told = [user(uri_of(message.get(b"From")))]
+    for name in (b"P-Asserted-Identity", b"Remote-Party-ID"):
         if name in message.first:
-            told += [user(read_address(value).uri) for value in listed(message.values(name))]
+            told += [user(uri_of(value)) for value in listed(message.values(name))]
     known = [name for name in told if name.lower() not in ANONYMOUS]
     return known or told[:1]

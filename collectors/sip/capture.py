@@ -15,6 +15,7 @@ from typing import BinaryIO
 from collectors.sip.frames import frames
 from collectors.sip.layers import NotUnderstood, address_text, transport_of
 from collectors.sip.limits import Limits
+from collectors.sip.names import METHODS
 from collectors.sip.packets import SipPacket, is_keepalive, looks_like_sip
 from collectors.sip.tcp import Reassembly
 
@@ -52,7 +53,7 @@ class CaptureReader:
                 kind, version, fragment, protocol, key, length = unpack(frame)
                 if kind == b"\x08\x00" and version == 0x45 and protocol == 17 and fragment in _WHOLE:
                     payload = frame[_PLAIN_BYTES : 34 + (length[0] << 8 | length[1])]
-                    if payload.startswith(b"SIP/2.0 ") or payload.find(b" SIP/2.0\r\n", 0, 1024) > 0:
+                    if payload[:3] in _STARTS:
                         src, dst = flows.get(key) or self._flow(key)
                         yield SipPacket(at_us, "udp", src, dst, payload)
                         continue
@@ -105,6 +106,9 @@ class CaptureReader:
             src, dst = self._flows.get(key) or self._flow(key)
             yield SipPacket(at_us, "tcp", src, dst, message)
 
+
+_STARTS = frozenset({b"SIP"} | {method[:3] for method in METHODS})
+"""How the datagrams begin that go on without a closer look here."""
 
 _WHOLE = frozenset((b"\x00\x00", b"\x40\x00"))
 """No fragment: neither offset nor more fragments; the don't-fragment bit does not matter."""

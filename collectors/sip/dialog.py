@@ -9,7 +9,7 @@ from collectors.records import FeatureUse
 from collectors.sip.address import tag, text
 from collectors.sip.features import of_media, of_redirect
 from collectors.sip.limits import Limits
-from collectors.sip.message import Message, parse
+from collectors.sip.message import Message
 from collectors.sip.sdp import media
 from collectors.sip.state import ANSWERED, ENDED, TRYING, Dialog, Fork
 
@@ -28,8 +28,8 @@ FEATURES_MAX = 64
 
 def answer(dialog: Dialog, at_us: int, message: Message, contact: str) -> None:
     """The first 2xx to its INVITE."""
-    dialog.phase, dialog.answered_us, dialog.status = ANSWERED, at_us, 200
-    dialog.to_tag = tag(message.get(b"to"))
+    dialog.phase, dialog.answered_us, dialog.status, dialog.clock_us = ANSWERED, at_us, 200, 0
+    dialog.to_tag = tag(message.get(b"To"))
     dialog.contact = contact
     dialog.expires_us = _session_expires_us(message)
     dialog.forks = [fork for fork in dialog.forks if fork.to_tag != dialog.to_tag]
@@ -70,6 +70,8 @@ def hang_up(dialog: Dialog, src: str, dst: str, at_us: int) -> None:
         if not dialog.acked_us and src == dialog.src:
             dialog.cancelled_us = at_us
     dialog.phase, dialog.ended_us = ENDED, at_us
+    if dialog.clock_us:
+        dialog.ended_us, dialog.ending = max(dialog.answered_us, at_us - dialog.clock_us), "assumed"
     if src == dialog.src or dst == dialog.dst:
         dialog.hung_up_by = "caller"
     elif src == dialog.dst or dst == dialog.src:
@@ -152,26 +154,20 @@ def _hold(dialog: Dialog, by_caller: bool, held: bool, at_us: int) -> None:
         dialog.held_by = dialog.held_by.replace(end, "")
 
 
-def answer_to_modify(
-    dialog: Dialog, to_caller: bool, status: int, cseq: bytes, data: bytes, message: Message | None
-) -> bool:
-    """An answer to a request within the dialog. Whether there was such a request."""
-    key = _key(to_caller, cseq)
-    code = dialog.asked.get(key)
-    if code is None:
-        return False
-    if 200 <= status < 300:
-        _accepted(dialog, to_caller, code, data, message)
-        dialog.asked[key] = b""
-    return True
+def asked(dialog: Dialog, by_caller: bool, cseq: bytes) -> bytes | None:
+    """What a request within the dialog was, if there was one: the feature that it used, or nothing for an offer."""
+    return dialog.asked.get(_key(by_caller, cseq))
 
 
-def _accepted(dialog: Dialog, by_caller: bool, code: bytes, data: bytes, message: Message | None) -> None:
-    if code:
-        endpoint = dialog.caller if by_caller else dialog.callee
-        add_use(dialog, FeatureUse(code=code.decode(), endpoint=endpoint, at_ms=dialog.last_us // 1000))
-        return
-    message = message or parse(data)
+def accepted(dialog: Dialog, by_caller: bool, cseq: bytes, code: bytes) -> None:
+    """A 2xx to a request that uses a feature: a use of it, once."""
+    endpoint = dialog.caller if by_caller else dialog.callee
+    add_use(dialog, FeatureUse(code=code.decode(), endpoint=endpoint, at_ms=dialog.last_us // 1000))
+    dialog.asked[_key(by_caller, cseq)] = b""
+
+
+def agreed(dialog: Dialog, message: Message) -> None:
+    """A 2xx to a re-INVITE or UPDATE."""
     if dialog.phase == ANSWERED:
         dialog.expires_us = _session_expires_us(message) or dialog.expires_us
         note_media(dialog, message, dialog.last_us)
@@ -179,7 +175,7 @@ def _accepted(dialog: Dialog, by_caller: bool, code: bytes, data: bytes, message
 
 def reason_of(message: Message) -> str:
     """The Reason header (RFC 3326), as it stands."""
-    return text(message.get(b"reason"))[:REASON_MAX_CHARS]
+    return text(message.get(b"Reason"))[:REASON_MAX_CHARS]
 
 
 REASON_MAX_CHARS = 200
@@ -188,20 +184,21 @@ REASON_MAX_CHARS = 200
 
 def _session_expires_us(message: Message) -> int:
     """Session-Expires as agreed (RFC 4028 section 4), as a span; 0 where no session timer runs."""
-    value = message.get(b"session-expires").partition(b";")[0].strip()
+    value = message.get(b"Session-Expires").partition(b";")[0].strip()
     return int(value[:9]) * 1_000_000 if value.isdigit() else 0
 
 
 def deadline(dialog: Dialog, limits: Limits) -> int:
     """Until when it may be silent."""
+    last_us = dialog.last_us + dialog.clock_us
     if dialog.phase == TRYING:
-        return dialog.last_us + limits.setup_silence_ms * 1000
+        return last_us + limits.setup_silence_ms * 1000
     silence_us = limits.talk_silence_ms * 1000
     if dialog.expires_us:
         silence_us = min(silence_us, dialog.expires_us + limits.session_grace_ms * 1000)
-    return dialog.last_us + silence_us
+    return last_us + silence_us
 
 
 def patience_us(dialog: Dialog, limits: Limits) -> int:
     """How long after its end something may still follow."""
-    return (limits.transaction_ms if dialog.retry else limits.settle_ms) * 1000
+    return (limits.retry_ms if dialog.retry else limits.settle_ms) * 1000

@@ -27,7 +27,7 @@ HISTORY_CAUSES = {  # RFC 4458 section 2 and RFC 7544 section 3
 }
 
 _TELLING = frozenset(
-    (b"diversion", b"history-info", b"alert-info", b"call-info", b"answer-mode", b"priv-answer-mode", b"join")
+    (b"Diversion", b"History-Info", b"Alert-Info", b"Call-Info", b"Answer-Mode", b"Priv-Answer-Mode", b"Join")
 )
 
 
@@ -38,7 +38,7 @@ def of_invite(message: Message, caller: str, at_ms: int) -> list[FeatureUse]:
         uses.extend(_forwards(message, at_ms))
         if _answers_by_itself(message):
             uses.append(FeatureUse(code="intercom", endpoint=caller, at_ms=at_ms))
-        if message.get(b"join"):  # RFC 3911
+        if message.get(b"Join"):  # RFC 3911
             uses.append(FeatureUse(code="conference", endpoint=caller, at_ms=at_ms))
     if b"target=" in message.uri and (box := _voicemail_target(message.uri)):
         uses.append(FeatureUse(code="voicemail_deposit", endpoint=box, at_ms=at_ms))
@@ -66,13 +66,13 @@ def of_media(found: Media, message: Message, endpoint: str, at_ms: int) -> Itera
 
 def is_focus(message: Message) -> bool:
     """RFC 4579 section 5.1: a conference says so in its Contact."""
-    return b"isfocus" in message.get(b"contact")
+    return b"isfocus" in message.get(b"Contact")
 
 
 def _forwards(message: Message, at_ms: int) -> Iterator[FeatureUse]:
-    for value in listed(message.values(b"diversion")):
+    for value in listed(message.values(b"Diversion")):
         address = read_address(value)
-        reason = (param(address.params, b"reason") or b"").lower()
+        reason = (param(address.params, b"Reason") or b"").lower()
         if code := DIVERSION_REASONS.get(reason):
             yield FeatureUse(code=code, endpoint=user(address.uri), at_ms=at_ms)
     yield from _history(message, at_ms)
@@ -82,7 +82,7 @@ def _history(message: Message, at_ms: int) -> Iterator[FeatureUse]:
     """RFC 7044: an entry with a Reason was left by it; RFC 4458: a `cause` says why its entry was reached, so that the
     entry before it diverted."""
     before = b""
-    for value in listed(message.values(b"history-info")):
+    for value in listed(message.values(b"History-Info")):
         uri = read_address(value).uri
         plain = unquote_to_bytes(uri.partition(b"?")[2]).lower()
         left = plain.partition(b"cause=")[2][:3] if plain.startswith(b"reason=sip") else b""
@@ -96,11 +96,11 @@ def _history(message: Message, at_ms: int) -> Iterator[FeatureUse]:
 
 def _answers_by_itself(message: Message) -> bool:
     """RFC 5373's Answer-Mode, and the two older ways that phones understand."""
-    if message.get(b"answer-mode").lower().startswith(b"auto") or message.get(b"priv-answer-mode").lower().startswith(
+    if message.get(b"Answer-Mode").lower().startswith(b"auto") or message.get(b"Priv-Answer-Mode").lower().startswith(
         b"auto"
     ):
         return True
-    told = b",".join(message.values(b"alert-info") + message.values(b"call-info")).lower()
+    told = b",".join(message.values(b"Alert-Info") + message.values(b"Call-Info")).lower()
     return b"answer-after=" in told or b"alert-autoanswer" in told or b"auto-answer" in told
 
 

@@ -39,14 +39,14 @@ class Message(Struct):
     problems: list[str]
 
     def get(self, name: bytes) -> bytes:
-        """The first value of the header called `name` (lower case, written out), or nothing."""
-        return self.first.get(name, b"")
+        """The first value of the header called `name` (one of `names.NAMES`), or nothing."""
+        return self.first.get(name, b"").strip(b" \t")
 
     def values(self, name: bytes) -> list[bytes]:
         """All values of a header in their order, lines that list several not yet taken apart."""
         if name not in self.first:
             return []
-        return [self.first[name], *(value for other, value in self.more if other == name)]
+        return [self.get(name), *(value for other, value in self.more if other == name)]
 
 
 def parse(data: bytes) -> Message:
@@ -56,10 +56,10 @@ def parse(data: bytes) -> Message:
     lines = _lines(head)
     method, uri, status = _start_line(lines[0], problems)
     first, more = _headers(lines, problems)
-    call_id = first.get(b"call-id", b"")
+    call_id = first.get(b"Call-ID", b"")
     if not call_id:
         raise Malformed("no-call-id", "the message has no Call-ID, so that it belongs to no call")
-    cseq = _cseq(first.get(b"cseq", b""), method, problems)
+    cseq = _cseq(first.get(b"CSeq", b""), method, problems)
     body = _body(first, body, problems)
     message = Message(method, uri, status, call_id, cseq, first, more, body, problems)
     _check_parties(message)
@@ -130,11 +130,11 @@ def _headers(lines: list[bytes], problems: list[str]) -> tuple[dict[bytes, bytes
         elif name in SINGLE and usual and name not in plain:
             more.append((name, first[name]))
             first[name] = value
-            problems.append("duplicate-" + name.decode())
+            problems.append("duplicate-" + name.decode().lower())
         else:
             more.append((name, value))
             if name in SINGLE:
-                problems.append("duplicate-" + name.decode())
+                problems.append("duplicate-" + name.decode().lower())
         if usual and name in SINGLE:
             plain.add(name)
     return first, more
@@ -154,7 +154,7 @@ def _cseq(value: bytes, method: bytes, problems: list[str]) -> bytes:
 
 
 def _body(first: dict[bytes, bytes], body: bytes, problems: list[str]) -> bytes:
-    value = first.get(b"content-length")
+    value = first.get(b"Content-Length")
     if value is None:
         return body
     if not value.isdigit():
@@ -169,12 +169,12 @@ def _body(first: dict[bytes, bytes], body: bytes, problems: list[str]) -> bytes:
 
 def _check_parties(message: Message) -> None:
     """Name what is wrong with From, To and Contact; they are still read as far as they go."""
-    for name in (b"from", b"to"):
+    for name in (b"From", b"To"):
         value = message.get(name)
         if problem := address_problem(value) if value else "missing":
-            message.problems.append(f"{name.decode()}-{problem}")
+            message.problems.append(f"{name.decode().lower()}-{problem}")
     if message.method and message.method not in METHODS and not message.method.isupper():
         message.problems.append("method-case")
-    for value in message.values(b"via") + message.values(b"contact"):
+    for value in message.values(b"Via") + message.values(b"Contact"):
         if b";;" in value or b",," in value or b",;" in value:
             message.problems.append("separators")

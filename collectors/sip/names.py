@@ -3,6 +3,8 @@
 Header names are told in lower case and written out; compact forms are those of the IANA registry of SIP header fields.
 """
 
+from collections.abc import Set
+
 COMPACT = {
     b"a": b"accept-contact",
     b"b": b"referred-by",
@@ -26,11 +28,22 @@ COMPACT = {
     b"y": b"identity",
 }
 
-SINGLE = frozenset((b"call-id", b"cseq", b"from", b"to", b"content-length", b"max-forwards"))
+NAMES = (
+    *(b"Call-ID", b"CSeq", b"From", b"To", b"Via", b"Max-Forwards", b"Content-Length", b"Content-Type"),
+    *(b"Contact", b"Expires", b"User-Agent", b"Event", b"Reason", b"Refer-To", b"Replaces", b"Join"),
+    *(b"Session-Expires", b"Session-ID", b"P-Asserted-Identity", b"Remote-Party-ID", b"Diversion", b"History-Info"),
+    *(b"Alert-Info", b"Call-Info", b"Answer-Mode", b"Priv-Answer-Mode"),
+)
+"""Headers that this package reads, as their RFCs spell them: a message's headers are known by these names."""
+
+PROPER = {name.lower(): name for name in NAMES}
+"""Any other header is known by its name in lower case."""
+
+SINGLE = frozenset((b"Call-ID", b"CSeq", b"From", b"To", b"Content-Length", b"Max-Forwards"))
 """Headers that may stand once (RFC 3261 section 7.3.1 and table 2), and that this package relies on."""
 
-USUAL = {b"Call-ID": b"call-id", b"CSeq": b"cseq", b"From": b"from", b"To": b"to"}
-"""The spelling that RFC 3261 itself uses: the one that the short way of reading looks for."""
+USUAL = frozenset((b"Call-ID", b"CSeq", b"From", b"To"))
+"""Headers that the short way of reading looks for in this very spelling."""
 
 METHODS = frozenset(
     (
@@ -39,18 +52,36 @@ METHODS = frozenset(
     )
 )
 
-_KNOWN_MAX = 512
-"""Spellings of header names remembered; the field uses about a hundred."""
+_KNOWN_MAX = 1_024
+"""Spellings of header names remembered; the field uses a few hundred."""
 
-_known: dict[bytes, tuple[bytes, bool]] = {raw: (name, True) for raw, name in USUAL.items()}
+_known: dict[bytes, tuple[bytes, bool]] = {}
+_plain: set[bytes] = set(NAMES)
 
 
 def canonical(raw: bytes) -> tuple[bytes, bool]:
-    """The header's name, lower case and written out, and whether it stood there in its usual spelling."""
+    """The name that a header is known by, and whether it stood there in its usual spelling."""
     found = _known.get(raw)
     if found is None:
         name = raw.strip(b" \t").lower()
-        found = (COMPACT.get(name, name), False)
+        name = COMPACT.get(name, name)
+        found = (PROPER.get(name, name), raw in USUAL)
         if len(_known) < _KNOWN_MAX and len(raw) < 64:
             _known[raw] = found
     return found
+
+
+def are_plain(names: Set[bytes]) -> bool:
+    """Whether each of these spellings is either that of `NAMES` or of a header that is not read."""
+    return names <= _plain or all(_is_plain(name) for name in names)
+
+
+def _is_plain(raw: bytes) -> bool:
+    if raw in _plain:
+        return True
+    name = raw.lower()
+    if name in PROPER or name in COMPACT or not name.replace(b"-", b"").replace(b"_", b"").isalnum():
+        return False
+    if len(_plain) < _KNOWN_MAX and len(raw) < 64:
+        _plain.add(raw)
+    return True

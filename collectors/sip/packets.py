@@ -6,6 +6,8 @@ Laws
 - For a stream (`tcp`, `tls`, `sctp`, `ws`) `payload` is any run of its bytes, in order; for `udp` it is one datagram.
 """
 
+from functools import lru_cache
+
 from msgspec import Struct
 
 
@@ -19,6 +21,7 @@ class SipPacket(Struct, frozen=True, gc=False):
     payload: bytes
 
 
+@lru_cache(2048)
 def host(address: str) -> str:
     """The address without its port: `192.0.2.1` of `192.0.2.1:5060`, `[2001:db8::1]` of `[2001:db8::1]:5060`."""
     return address.rpartition(":")[0]
@@ -28,12 +31,19 @@ _FIRST_LINE_BYTES = 4_096
 """How far a start line is looked for: longer Request-URIs are not met."""
 
 
+_TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~"
+_METHOD_BYTES = 64
+
+
 def looks_like_sip(data: bytes) -> bool:
     """Whether the first line is a SIP start line, of whatever version: what it holds may still be malformed."""
     data = data[: _FIRST_LINE_BYTES + 64].lstrip(b"\r\n")
     end = data.find(b"\n")
     line = data[: end if end >= 0 else _FIRST_LINE_BYTES].upper()
-    return line.startswith(b"SIP/") or b" SIP/" in line
+    if line.startswith(b"SIP/"):
+        return True
+    method, _, rest = line.partition(b" ")
+    return b" SIP/" in rest and 0 < len(method) <= _METHOD_BYTES and not method.translate(None, _TOKEN)
 
 
 STUN_COOKIE = b"\x21\x12\xa4\x42"

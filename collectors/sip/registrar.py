@@ -10,10 +10,12 @@ Laws
 from hashlib import blake2b
 
 from collectors.records import FeatureUse, Record, Registration
-from collectors.sip.address import Address, bare, listed, param, read_address, tag, text, user
+from collectors.sip.address import Address, bare, listed, param, read_address, tag, text, uri_of, user
+from collectors.sip.brief import Brief, brief
 from collectors.sip.limits import Limits
 from collectors.sip.message import Message, parse
 from collectors.sip.packets import SipPacket
+from collectors.sip.quick import read
 from collectors.sip.state import Binding, Transaction
 
 EXPIRES_DEFAULT_S = 3600
@@ -45,7 +47,8 @@ class Registrar:
         """The endpoint that registered this contact, or nothing."""
         return self.contacts.get(bare(uri), "") if self.contacts and uri else ""
 
-    def request(self, packet: SipPacket, data: bytes, call_id: bytes, cseq: bytes, method: bytes) -> None:
+    def request(self, packet: SipPacket, data: bytes, short: Brief) -> None:
+        method, _, call_id, cseq = short
         key = call_id + b"\0" + cseq
         if key in self.transactions:
             self.counters["retransmissions"] += 1
@@ -59,20 +62,21 @@ class Registrar:
         if not self.transactions.pop(oldest).done:
             self.counters["transactions_evicted"] += 1
 
-    def answer(
-        self, packet: SipPacket, status: int, call_id: bytes, cseq: bytes, data: bytes, message: Message | None
-    ) -> None:
+    def answer(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        _, status, call_id, cseq = short
         asked = self.transactions.get(call_id + b"\0" + cseq)
         if asked is None:
             self.counters["orphans"] += 1
             return
         if status < 200 or asked.done:
             return
-        request, asked.done, asked.data = parse(asked.data), True, b""
+        said, asked.done, asked.data = asked.data, True, b""
         if status >= 300:
             self.counters["refused"] += 1
-        elif asked.method == b"REGISTER":
-            self._registered(asked, request, message or parse(data), packet.at_us)
+            return
+        request = _again(said, self.counters)
+        if asked.method == b"REGISTER":
+            self._registered(asked, request, message or read(data, short, self.counters), packet.at_us)
         elif asked.method == b"MESSAGE":
             self._message(asked, request)
         else:
@@ -81,13 +85,13 @@ class Registrar:
     # --- REGISTER
 
     def _registered(self, asked: Transaction, request: Message, answer: Message, at_us: int) -> None:
-        uri = read_address(request.get(b"to")).uri
+        uri = uri_of(request.get(b"To"))
         aor, endpoint = bare(uri), user(uri) or bare(uri)
-        agent = text(request.get(b"user-agent"))
-        granted = {bare(found.uri): found for found in map(read_address, listed(answer.values(b"contact")))}
-        default = _seconds(answer.get(b"expires"))
-        default = _seconds(request.get(b"expires")) if default is None else default
-        for value in listed(request.values(b"contact")):
+        agent = text(request.get(b"User-Agent"))
+        granted = {bare(found.uri): found for found in map(read_address, listed(answer.values(b"Contact")))}
+        default = _seconds(answer.get(b"Expires"))
+        default = _seconds(request.get(b"Expires")) if default is None else default
+        for value in listed(request.values(b"Contact")):
             if value == b"*":
                 self._end_all(aor, at_us)
                 continue
@@ -159,7 +163,7 @@ class Registrar:
     def _relayed(self, asked: Transaction, request: Message) -> bool:
         """The phone system passes a message on with a Call-ID of its own: the same sender and text, from where the first
         one went, is the same message."""
-        mark = b"\0relay\0" + request.get(b"content-type") + b"\0" + _sender(request) + b"\0" + request.body
+        mark = b"\0relay\0" + request.get(b"Content-Type") + b"\0" + _sender(request) + b"\0" + request.body
         passed = self.transactions.get(mark + asked.src.encode())
         onward = Transaction(asked.at_us, b"", asked.src, asked.dst, b"", True)
         self.transactions[mark + asked.dst.encode()] = onward
@@ -167,14 +171,14 @@ class Registrar:
 
     def _subscribed(self, asked: Transaction, request: Message) -> None:
         """The first request of a subscription; those with a To tag refresh or end it (RFC 6665 section 4.1.2)."""
-        event = request.get(b"event").partition(b";")[0].strip().lower()
-        ends = _seconds(request.get(b"expires")) == 0
-        if event in PRESENCE_EVENTS and not ends and not tag(request.get(b"to")):
+        event = request.get(b"Event").partition(b";")[0].strip().lower()
+        ends = _seconds(request.get(b"Expires")) == 0
+        if event in PRESENCE_EVENTS and not ends and not tag(request.get(b"To")):
             self._use("presence", asked, request)
 
     def _use(self, code: str, asked: Transaction, request: Message) -> None:
-        endpoint = user(read_address(request.get(b"from")).uri)
-        sender = text(tag(request.get(b"from")))
+        endpoint = user(uri_of(request.get(b"From")))
+        sender = text(tag(request.get(b"From")))
         key = _key(code, text(request.call_id), sender, text(request.cseq), str(asked.at_us))
         self.records.append(FeatureUse(code=code, endpoint=endpoint, at_ms=asked.at_us // 1000, key=key))
 
@@ -211,6 +215,12 @@ class Registrar:
         self.contacts = {binding.contact: binding.endpoint for binding in bindings.values() if not binding.ended}
 
 
+def _again(data: bytes, counters: dict[str, int]) -> Message:
+    """A request that was kept until its answer came."""
+    short = brief(data)
+    return read(data, short, counters) if short else parse(data)
+
+
 def _seconds(value: bytes) -> int | None:
     """A span in seconds as a header tells it, or None."""
     return min(int(value[:12]), EXPIRES_MAX_S) if value.isdigit() else None
@@ -226,7 +236,7 @@ def _granted(answered: Address | None, wanted: Address, default: int | None) -> 
 
 
 def _sender(request: Message) -> bytes:
-    return read_address(request.get(b"from")).uri.partition(b"@")[0]
+    return uri_of(request.get(b"From")).partition(b"@")[0]
 
 
 def _key(*parts: str) -> str:

@@ -61,6 +61,8 @@ class Dialog(Struct, array_like=True):
     """Its Call-ID has been taken by another call since."""
     expires_us: int = 0
     """Session-Expires as agreed (RFC 4028), as a span; 0 where no session timer runs."""
+    clock_us: int = 0
+    """By how much the clock was set while it was up."""
     held_by: str = ""
     """Which ends hold now: "", "r" (caller), "e" (callee) or both."""
     session: bytes = b""

@@ -142,7 +142,8 @@ class Reassembly:
         stream.seen_bytes += len(payload)
         broken = stream.framer.broken
         messages = stream.framer.feed(payload)
-        self.counters["stream_messages_lost"] += stream.framer.broken - broken
+        if stream.framer.broken > broken:
+            self.counters["stream_messages_lost"] += stream.framer.broken - broken
         if messages:
             stream.is_sip = True
         elif not stream.is_sip and stream.seen_bytes > PROBE_BYTES and not looks_like_sip(stream.framer.rest):

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from collectors.records import EXCERPT_MAX_BYTES, Record, Reject
-from collectors.sip.brief import brief
+from collectors.sip.brief import Brief, brief
 from collectors.sip.calls import Calls
 from collectors.sip.framing import Framer
 from collectors.sip.limits import Limits
@@ -30,8 +30,12 @@ VERSION = 1
 TICK_US = 1_000_000
 """Timers are looked at once in this much packet time; the shortest of them is two seconds."""
 
-CLOCK_STEP_US = 3_600_000_000
-"""A packet that is older than the newest by more than this tells that the clock was set back (or one time was wrong)."""
+FORWARD_STEP_US = 86_400_000_000
+"""Two packets more than a day apart: nothing was captured meanwhile, or the clock was set. That is no silence to end calls
+by."""
+
+BACK_STEP_US = 3_600_000_000
+"""A packet that is more than an hour older than the newest: the clock was set back."""
 
 OUTSIDE = frozenset((b"REGISTER", b"MESSAGE", b"SUBSCRIBE"))
 """Requests that count by themselves once they are accepted."""
@@ -57,30 +61,31 @@ _decoder = msgspec.msgpack.Decoder(_State)
 
 
 class Tracker:
-    """Feed it packets in the order of their capture; drain it as often as you like.
-
-    `counters`: totals by name since the tracker was made; they are part of the snapshot. The README names them all.
-    """
+    """Feed it packets in the order of their capture; drain it as often as you like."""
 
     def __init__(self, limits: Limits = Limits(), site: Site = Site()) -> None:  # noqa: B008 - frozen
         self.limits = limits
         self.site = site
-        self.counters: dict[str, int] = Counter()
+        self._counts: dict[str, int] = Counter()
+        self._messages = self._registers = 0
         self._records: list[Record] = []
         self._rejects: list[Reject] = []
-        self._registrar = Registrar(limits, self.counters, self._records)
-        self._calls = Calls(limits, site, self._registrar, self.counters, self._records)
+        self._registrar = Registrar(limits, self._counts, self._records)
+        self._calls = Calls(limits, site, self._registrar, self._counts, self._records)
         self._streams: dict[str, Framer] = {}
         self._packets = 0
         self._now_us = 0
-        self._due_us = 0
+        self._back_us = self._due_us = 0
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Totals by name since the tracker was made; they are part of the snapshot. The README names them all."""
+        return {**self._counts, "messages": self._messages, "registers": self._registers}
 
     def feed(self, packet: SipPacket) -> None:
         """Take one packet. Time runs to `packet.at_us` first; one that is older than the newest does not turn it back."""
-        if packet.at_us >= self._due_us:
-            self.tick(packet.at_us)
-        elif packet.at_us + CLOCK_STEP_US < self._now_us:
-            self._now_us = self._due_us = packet.at_us
+        if packet.at_us >= self._due_us or packet.at_us < self._back_us:
+            self._advance(packet.at_us)
         self._packets += 1
         if packet.transport == "udp":
             self._read(packet, packet.payload)
@@ -93,20 +98,21 @@ class Tracker:
         broken = framer.broken
         for message in framer.feed(packet.payload):
             self._read(packet, message)
-        self.counters["stream_messages_lost"] += framer.broken - broken
+        if framer.broken > broken:
+            self._counts["stream_messages_lost"] += framer.broken - broken
         if framer.rest:
             if len(self._streams) >= self.limits.streams:
                 del self._streams[next(iter(self._streams))]
-                self.counters["streams_evicted"] += 1
+                self._counts["streams_evicted"] += 1
             self._streams[flow] = framer
 
     def _read(self, packet: SipPacket, data: bytes) -> None:
         short = brief(data)
         if short is not None:
-            self._take(packet, data, *short, None)
+            self._take(packet, data, short, None)
             return
         if not looks_like_sip(data):
-            self.counters["keepalives" if is_keepalive(data) else "not_sip"] += 1
+            self._counts["keepalives" if is_keepalive(data) else "not_sip"] += 1
             return
         try:
             message = parse(data)
@@ -114,60 +120,53 @@ class Tracker:
             self._reject(packet, data, fault)
             return
         if message.problems:
-            self.counters["malformed"] += 1
-        self._take(packet, data, message.method, message.status, message.call_id, message.cseq, message)
+            self._counts["malformed"] += 1
+        self._take(packet, data, (message.method, message.status, message.call_id, message.cseq), message)
 
-    def _take(
-        self,
-        packet: SipPacket,
-        data: bytes,
-        method: bytes,
-        status: int,
-        call_id: bytes,
-        cseq: bytes,
-        message: Message | None,
-    ) -> None:
-        self.counters["messages"] += 1
+    def _take(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        self._messages += 1
+        method, status, call_id, _ = short
         calls = self._calls
         if status:
-            self._answer(packet, data, status, call_id, cseq, message)
-        elif method == b"INVITE":
-            calls.invite(packet, data, call_id, cseq, message)
+            self._answer(packet, data, short, message)
         elif method == b"ACK":
             calls.ack(packet, call_id)
-        elif method == b"BYE":
-            calls.bye(packet, data, call_id, message)
-        elif method == b"CANCEL":
-            calls.cancel(packet, data, call_id, cseq, message)
-        elif method in OUTSIDE:
-            self.counters["registers"] += method == b"REGISTER"
-            self._registrar.request(packet, data, call_id, cseq, method)
-        elif method == b"UPDATE":
-            calls.update(packet, data, call_id, message)
-        elif method == b"REFER":
-            calls.refer(packet, data, call_id, message)
-        else:
-            calls.touch(packet, call_id)
-
-    def _answer(
-        self, packet: SipPacket, data: bytes, status: int, call_id: bytes, cseq: bytes, message: Message | None
-    ) -> None:
-        method = cseq[cseq.find(b" ") + 1 :]
-        if method in OUTSIDE:
-            self._registrar.answer(packet, status, call_id, cseq, data, message)
-            return
-        thread = self._calls.threads.get(call_id)
-        if thread is None:
-            self.counters["orphans"] += 1
         elif method == b"INVITE":
-            self._calls.answer(thread, packet, status, cseq, data, message)
+            calls.invite(packet, data, short, message)
+        elif method == b"BYE":
+            calls.bye(packet, data, short, message)
+        elif method in OUTSIDE:
+            self._registers += method == b"REGISTER"
+            self._registrar.request(packet, data, short)
+        elif method == b"CANCEL":
+            calls.cancel(packet, data, short, message)
+        elif method == b"UPDATE":
+            calls.update(packet, data, short, message)
+        elif method == b"REFER":
+            calls.refer(packet, data, short, message)
         else:
-            self._calls.answer_in_dialog(thread, packet, status, cseq, data, message)
+            calls.touch(packet, data, short, message)
+
+    def _answer(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        _, status, call_id, cseq = short
+        if status == 100:
+            return
+        if cseq.endswith(b" INVITE"):
+            thread = self._calls.threads.get(call_id)
+            if thread is None:
+                self._counts["orphans"] += 1
+            else:
+                self._calls.answer(thread, packet, data, short, message)
+        elif cseq[cseq.find(b" ") + 1 :] in OUTSIDE:
+            self._registrar.answer(packet, data, short, message)
+        else:
+            self._calls.answer_in_dialog(packet, data, short, message)
 
     def _reject(self, packet: SipPacket, data: bytes, fault: Malformed) -> None:
-        self.counters["rejects"] += 1
+        self._counts["rejects"] += 1
+        self._registers += data.startswith(b"REGISTER ")
         if len(self._rejects) >= self.limits.rejects:
-            self.counters["rejects_dropped"] += 1
+            self._counts["rejects_dropped"] += 1
             return
         identity = f"{packet.at_us} {packet.src} {packet.dst} ".encode() + data
         self._rejects.append(
@@ -181,11 +180,21 @@ class Tracker:
             )
         )
 
+    def _advance(self, at_us: int) -> None:
+        """Time goes on with a packet, or the clock was set."""
+        step_us = at_us - self._now_us
+        if self._now_us and not -BACK_STEP_US <= step_us <= FORWARD_STEP_US:
+            self._counts["clock_steps"] += 1
+            self._due_us = 0
+            self._calls.clock_set(step_us, at_us)
+        self.tick(at_us)
+
     def tick(self, now_us: int) -> None:
         """Time has come to `now_us`, on the packets' clock: what is due ends now."""
         if now_us < self._due_us:
             return
         self._now_us = now_us
+        self._back_us = now_us - BACK_STEP_US
         self._due_us = now_us - now_us % TICK_US + TICK_US
         self._calls.run(now_us)
         self._registrar.run(now_us)
@@ -201,7 +210,8 @@ class Tracker:
         """The source has ended: whatever is still open is handed in with `ending="open"`."""
         self.tick(now_us)
         self._calls.finish(max(now_us, self._now_us))
-        self.counters["stream_messages_lost"] += len(self._streams)
+        if self._streams:
+            self._counts["stream_messages_lost"] += len(self._streams)
         self._streams.clear()
 
     def snapshot(self) -> bytes:
@@ -221,7 +231,7 @@ class Tracker:
                 registrar.transactions,
                 registrar.bindings,
                 self._streams,
-                dict(self.counters),
+                self.counters,
             )
         )
 
@@ -234,8 +244,10 @@ class Tracker:
         if known.version != VERSION:
             raise ValueError(f"the state has version {known.version}, this program reads version {VERSION}")
         self._now_us, self._due_us, self._packets = known.now_us, known.due_us, known.packets
+        self._back_us = known.now_us - BACK_STEP_US
         self._streams = known.streams
-        self.counters.clear()
-        self.counters.update(known.counters)
+        self._counts.clear()
+        self._counts.update(known.counters)
+        self._messages, self._registers = self._counts.pop("messages"), self._counts.pop("registers")
         self._calls.restore(known.groups, known.refers, known.serial)
         self._registrar.restore(known.transactions, known.bindings, known.swept_us)

@@ -1,0 +1,67 @@
+"""The quick way to read a whole message that is nothing unusual.
+
+Laws
+- `quick` takes a message that `brief` could read, and gives what `parse` gives; or None where anything about it is out of
+  the ordinary (a folded line, a compact or oddly spelled name, a doubled header that matters, an odd From, To or
+  Content-Length): then `parse` must be asked. A property test holds the two to each other.
+"""
+
+from collectors.sip.address import usual
+from collectors.sip.brief import Brief
+from collectors.sip.message import Message, parse
+from collectors.sip.names import NAMES, are_plain
+
+_MATTERS = frozenset(NAMES) - {b"Via"}
+_ODD = (b";;", b",,", b",;")
+
+
+def quick(data: bytes, short: Brief) -> Message | None:
+    method, status, call_id, cseq = short
+    line, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
+    lines = data[line + 2 : end].split(b"\r\n")
+    try:
+        first = dict([header.split(b": ", 1) for header in lines])
+    except ValueError:
+        return None
+    names = first.keys()
+    if not are_plain(names) or (len(first) != len(lines) and _doubled(lines)):
+        return None
+    uri = b"" if status else data[len(method) + 1 : line - 8]
+    body = data[end + 4 :]
+    length = first.get(b"Content-Length")
+    if length is not None:
+        if not length.isdigit() or len(length) > 8 or int(length) > len(body):
+            return None
+        body = body[: int(length)]
+    if method and (not cseq.endswith(method) or uri[:1] == b"<" or _odd(first)):
+        return None
+    if method and not (usual(first.get(b"From", b"")) and usual(first.get(b"To", b""))):
+        return None
+    return Message(method, uri, status, call_id, cseq, first, [], body, [])
+
+
+def _doubled(lines: list[bytes]) -> bool:
+    """Whether a header that is read stands there twice."""
+    seen = set()
+    for line in lines:
+        name = line[: line.find(b":")]
+        if name in _MATTERS:
+            if name in seen:
+                return True
+            seen.add(name)
+    return False
+
+
+def _odd(first: dict[bytes, bytes]) -> bool:
+    told = first.get(b"Via", b"") + first.get(b"Contact", b"")
+    return any(mark in told for mark in _ODD)
+
+
+def read(data: bytes, short: Brief, counters: dict[str, int]) -> Message:
+    """The message, by the quicker way where it can be; what is wrong with one that can be used is counted."""
+    message = quick(data, short)
+    if message is None:
+        message = parse(data)
+        if message.problems:
+            counters["malformed"] += 1
+    return message
