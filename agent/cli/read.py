@@ -26,7 +26,9 @@ NO_SITE = "00000000-0000-0000-0000-000000000000"
     "--kind", "kind_name", metavar="KIND", help="The kind of source; guessed from the file unless it is given."
 )
 @click.option("--config", "config_path", metavar="FILE", help="Meter by this configuration's rules.")
-@click.option("--timezone", metavar="ZONE", help="The site's time zone, such as Europe/Berlin.  [default: UTC]")
+@click.option(
+    "--timezone", metavar="ZONE", help="Time zone of the site, and of the files' own times, such as Europe/Berlin."
+)
 def read(files: tuple[Path, ...], as_json: bool, kind_name: str | None, config_path: str | None, timezone: str) -> None:
     """Show the calls and micro-transactions that FILEs of call records or captures would give.
 
@@ -45,7 +47,7 @@ def read(files: tuple[Path, ...], as_json: bool, kind_name: str | None, config_p
     try:
         for kind, paths in _by_kind(files, kind_name, KINDS):
             found = preview(
-                site, metering, kind.name, kind, _batches(kind, paths, _settings(kind, paths, config, site))
+                site, metering, kind.name, kind, _batches(kind, paths, _settings(kind, paths, config, timezone))
             )
             for line in lines(counts.counted(found), kind.name, site.timezone):
                 click.echo(line)
@@ -78,18 +80,23 @@ def _by_kind(files: Iterable[Path], wanted: str | None, kinds: Mapping[str, Kind
         raise click.BadParameter(f"{wanted!r} is no kind that reads files; there are {choices}", param_hint="--kind")
     groups: dict[str, list[Path]] = {}
     for path in files:
-        groups.setdefault(wanted or _sniffed(path, readable), []).append(path)
+        head = _head(path)
+        groups.setdefault(wanted or _sniffed(path, head, readable), []).append(path)
     return [(readable[name], paths) for name, paths in groups.items()]
 
 
-def _sniffed(path: Path, kinds: Mapping[str, Kind]) -> str:
-    """The kind that is surest that the file is its own."""
+def _head(path: Path) -> bytes:
+    """The first bytes; a file that is not to be read is told before anything is printed."""
     try:
         with path.open("rb") as file:
-            head = file.read(SNIFFED_BYTES)
+            return file.read(SNIFFED_BYTES)
     except OSError as error:
         click.echo(f"pegcount read: {_in_words(error)}", err=True)
         sys.exit(EX_NOINPUT)
+
+
+def _sniffed(path: Path, head: bytes, kinds: Mapping[str, Kind]) -> str:
+    """The kind that is surest that the file is its own."""
     sure = {name: kind.sniff(path.name, head) for name, kind in kinds.items() if kind.sniff is not None}
     best = max(sure, key=lambda name: sure[name], default="")
     if not best or sure[best] <= 0:
@@ -98,12 +105,12 @@ def _sniffed(path: Path, kinds: Mapping[str, Kind]) -> str:
     return best
 
 
-def _settings(kind: Kind, paths: list[Path], config: Config | None, site: Site) -> Struct:
-    """The settings of the configuration's first source of this kind, or the kind's defaults in the site's time zone."""
+def _settings(kind: Kind, paths: list[Path], config: Config | None, timezone: str | None) -> Struct:
+    """The settings of the configuration's first source of this kind, or the kind's defaults; --timezone outweighs both."""
     own = next((one.config for one in config.sources if one.kind == kind.name), None) if config else None
     settings = own if own is not None else _defaults(kind, paths[0])
-    if getattr(settings, "timezone", None) == "":
-        settings = structs.replace(settings, timezone=site.timezone)
+    if timezone is not None and hasattr(settings, "timezone"):
+        settings = structs.replace(settings, timezone=timezone)
     return settings
 
 

@@ -168,7 +168,7 @@ def _struct_values(config: Struct, path: Path) -> Iterator[Fault]:
             yield from _services(value, (*path, "services"))
         elif not isinstance(value, str) or not value:
             continue
-        elif field.encode_name == "timezone":
+        elif field.encode_name == "timezone" and value != "auto" and value[0] not in "+-":
             yield from _timezone(value, (*path, "timezone"))
         elif field.encode_name in FILE_KEYS:
             yield from _folder(value, (*path, field.encode_name))

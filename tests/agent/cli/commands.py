@@ -1,4 +1,4 @@
-"""The `pegcount` command as a process of its own, with the configuration that a test writes."""
+"""The `pegcount` command, in this process or as one of its own, with the configuration that a test writes."""
 
 import os
 import socket
@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from click.testing import CliRunner
 from msgspec import Struct
+
+from agent.cli.main import main
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SITE_ID = "0190a3c2-6f4b-7c11-9d5e-3a1f0c2b4d6e"
@@ -37,12 +40,19 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(CHECKOUT)}
 
 
-def pegcount(*arguments: str | Path, folder: Path | None = None) -> Done:
-    """Run to its end."""
+def pegcount(*arguments: str | Path) -> Done:
+    """Run to its end, in this process: most of a start is the import of what is imported already."""
+    names = {name: None for name in os.environ if name.startswith("PEGCOUNT_")}
+    result = CliRunner().invoke(main, [*map(str, arguments)], prog_name="pegcount", env=names)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Done(result.exit_code, result.stdout, result.stderr)
+
+
+def process(*arguments: str | Path) -> Done:
+    """Run to its end, as a process of its own."""
     command = [sys.executable, "-m", "agent.cli", *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=60, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

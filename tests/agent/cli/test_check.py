@@ -1,11 +1,12 @@
 """`pegcount check`, and `pegcount run` with a wrong configuration."""
 
-import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from tests.agent.cli.commands import CHECKOUT, SITE, pegcount
+from agent.cli.main import main
+from tests.agent.cli.commands import CHECKOUT, SITE, pegcount, process
 
 WRONG = (
     SITE
@@ -53,13 +54,9 @@ def test_the_example_file_is_correct() -> None:
     assert done.status == 0, done.out
 
 
-def test_the_file_may_be_named_by_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from click.testing import CliRunner
-
-    from agent.cli.main import main
-
+def test_the_file_may_be_named_by_the_environment(file: Path) -> None:
     file.write_text(SITE + "[lgo]\n")
-    result = CliRunner().invoke(main, ["check"], env={**os.environ, "PEGCOUNT_CONFIG": str(file)})
+    result = CliRunner().invoke(main, ["check"], env={"PEGCOUNT_CONFIG": str(file)})
     assert result.exit_code == 78
     assert "did you mean `log`?" in result.stdout
 
@@ -69,7 +66,7 @@ def test_run_with_a_wrong_file_ends_with_78_and_leaves_the_ledger_alone(file: Pa
     ledger.write_bytes(b"not opened, or this would be moved aside")
     file.write_text(WRONG.format(ledger=ledger))
     before = sorted(tmp_path.iterdir())
-    done = pegcount("run", "--config", file)
+    done = process("run", "--config", file)
     assert (done.status, done.out) == (78, "")
     assert f"{file}:11:1: unknown key `retention_day`" in done.err
     assert ledger.read_bytes() == b"not opened, or this would be moved aside"

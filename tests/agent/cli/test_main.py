@@ -6,24 +6,24 @@ import pytest
 from click import Command, Context
 
 from agent.cli.main import main
-from tests.agent.cli.commands import pegcount
+from tests.agent.cli.commands import process
 
 
 def test_the_version_goes_to_stdout() -> None:
-    done = pegcount("--version")
+    done = process("--version")
     assert re.fullmatch(r"pegcount \d+\.\d+\.\d+\n", done.out)
     assert (done.status, done.err) == (0, "")
 
 
 def test_help_lists_every_command_and_speaks_of_pegcount() -> None:
-    done = pegcount("--help")
+    done = process("--help")
     assert done.out.startswith("Usage: pegcount ")
     for name in ("run", "demo", "check", "status", "read", "upload", "receiver"):
         assert re.search(rf"^  {name} ", done.out, re.MULTILINE)
 
 
 def test_an_unknown_command_is_a_usage_error_on_stderr() -> None:
-    done = pegcount("raed")
+    done = process("raed")
     assert (done.status, done.out) == (2, "")
     assert "raed" in done.err
 
