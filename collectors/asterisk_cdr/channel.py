@@ -10,21 +10,25 @@ BARE = frozenset({"PJSIP", "SIP", "IAX2", "SCCP", "SKINNY", "UNISTIM", "MGCP", "
 """Technologies whose device names stand for themselves. Others (DAHDI/1, Console/dsp) keep the technology, since `1` alone
 could be anybody."""
 
-WRAPPED = ("AsyncGoto/", "Parked/", "Bridge/", "Transfered/", "Surrogate/", "Masq/")
+WRAPPED = frozenset({"AsyncGoto/", "Parked/", "Bridge/", "Transfered/", "Surrogate/", "Masq/"})
 """Prefixes of a channel that stands in for another one while a call is moved (main/channel.c, main/bridge.c)."""
 
 NAMES_CACHED = 4096
-"""Names of one busy quarter of an hour; a channel name comes a few times and never again."""
+"""Dial strings of a large office's extensions; those with outside numbers push each other out."""
 
 
-@lru_cache(NAMES_CACHED)
 def endpoint(channel: str) -> str:
-    """`PJSIP/101-00000001` -> `101`; nothing for a Local channel, which is nobody's device."""
-    for prefix in WRAPPED:
-        channel = channel.removeprefix(prefix)
-    tech, slash, rest = channel.removesuffix("<ZOMBIE>").partition("/")
+    """`PJSIP/101-00000001` -> `101`; nothing for a Local channel, which is nobody's device. (Not cached: channel names come
+    once or twice and never again.)"""
+    tech, slash, rest = channel.partition("/")
+    if tech in BARE and rest[-1:] != ">":
+        return rest.rpartition("-")[0] or rest
     if not slash or tech == "Local":
         return ""
+    if f"{tech}/" in WRAPPED:
+        return endpoint(rest)
+    if rest.endswith("<ZOMBIE>"):
+        return endpoint(channel.removesuffix("<ZOMBIE>"))
     name = rest.rpartition("-")[0] or rest
     return name if tech.upper() in BARE else f"{tech}/{name}"
 

@@ -13,7 +13,7 @@ Laws
 
 import csv
 from fnmatch import fnmatchcase
-from hashlib import sha256
+from hashlib import blake2b
 from itertools import chain
 
 from msgspec import Struct, field
@@ -21,7 +21,7 @@ from msgspec import Struct, field
 from collectors.asterisk_cdr import conference
 from collectors.asterisk_cdr.channel import endpoint
 from collectors.asterisk_cdr.leg import AsteriskLeg
-from collectors.asterisk_cdr.stamps import SAMPLE_ROWS, Stamps, made_at_s, nearest, zone_found, zone_named
+from collectors.asterisk_cdr.stamps import SAMPLE_ROWS, SECONDS, Stamps, made_at_s, nearest, zone_found, zone_named
 from collectors.records import EXCERPT_MAX_BYTES, Reject
 
 COLUMNS = (
@@ -53,6 +53,25 @@ class State(Struct):
     participants: conference.State = field(default_factory=conference.State)
 
 
+ENDPOINTS_KNOWN = 4096
+"""Endpoints of one phone system; scanners that call from the outside invent names without end."""
+
+
+class _Trunks(dict[str, str]):
+    """An endpoint -> itself where it is a trunk, else nothing."""
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        super().__init__()
+        self._patterns = patterns
+
+    def __missing__(self, name: str) -> str:
+        if len(self) >= ENDPOINTS_KNOWN:
+            self.clear()
+        found = name if name and any(fnmatchcase(name, pattern) for pattern in self._patterns) else ""
+        self[name] = found
+        return found
+
+
 class Fault(Exception):
     """What is wrong with a line; caught here, where it becomes a Reject."""
 
@@ -73,8 +92,7 @@ class Decoder:
         self._automatic = timezone == "auto"
         self._stamps = Stamps(zone_named(site_zone if self._automatic else timezone))
         self._zone = ""
-        self._trunks = trunks
-        self._trunk_names: dict[str, str] = {}
+        self._trunks = _Trunks(trunks)
 
     @property
     def zone(self) -> str:
@@ -121,15 +139,17 @@ class Decoder:
             duration, billsec, disposition, _, uniqueid, _, _, linkedid, sequence,
         ) = row  # fmt: skip
         try:
-            ms = self._stamps.ms
-            started, ended, answered = ms(start), ms(end), ms(answer) if answer else None
+            minutes = self._stamps.minutes
+            started = minutes[start[:17]] + SECONDS[start[17:]]
+            ended = minutes[end[:17]] + SECONDS[end[17:]]
+            answered = minutes[answer[:17]] + SECONDS[answer[17:]] if answer else None
             talked, number = int(billsec), int(sequence)
             if int(duration) < 0 or talked < 0 or ended < started or disposition not in DISPOSITIONS:
                 raise ValueError
         except (KeyError, ValueError):
             started, answered, ended, talked, number = self._carefully(row)
-        hashed = sha256(line).hexdigest()
-        key = f"{uniqueid or linkedid}/{number}/{hashed[:16]}" if has_sequence else self._counted(hashed[:32])
+        hashed = blake2b(line, digest_size=16).hexdigest()
+        key = f"{uniqueid or linkedid}/{number}/{hashed[:16]}" if has_sequence else self._counted(hashed)
         call_key = linkedid or uniqueid or key
         if lastapp in conference.APPLICATIONS:
             call_key = conference.call_key(channel, dst, uniqueid, call_key)
@@ -155,8 +175,8 @@ class Decoder:
             sequence=number,
             endpoint=a,
             dst_endpoint=b,
-            trunk_in=self._trunk(a) if a and self._trunks else "",
-            trunk_out=self._trunk(b) if b and self._trunks else "",
+            trunk_in=self._trunks[a],
+            trunk_out=self._trunks[b],
             account=account,
         )
 
@@ -198,16 +218,6 @@ class Decoder:
             return hashed
         return f"{hashed}/{number}"
 
-    def _trunk(self, name: str) -> str:
-        """The name, where it is one of the trunks'."""
-        found = self._trunk_names.get(name)
-        if found is None:
-            found = name if any(fnmatchcase(name, pattern) for pattern in self._trunks) else ""
-            if len(self._trunk_names) >= 4096:  # endpoints of one system; scanners invent names without end
-                self._trunk_names.clear()
-            self._trunk_names[name] = found
-        return found
-
     def _settle_zone(self, rows: list[Row]) -> None:
         """Find the zone once, and again where the rows of a whole batch contradict it (`usegmtime` was switched)."""
         pairs = [(_uniqueid(row), row[9]) for row in rows[:SAMPLE_ROWS] if len(row) >= 17]
@@ -223,7 +233,7 @@ class Decoder:
 def rejected(reason: str, message: str, line: bytes, position: str) -> Reject:
     """A reject of a line, with the key that the same line has wherever it is met."""
     excerpt = line[:EXCERPT_MAX_BYTES]
-    key = f"x{sha256(excerpt).hexdigest()[:31]}"
+    key = f"x{blake2b(excerpt, digest_size=16).hexdigest()}"
     return Reject(key=key, reason=reason, message=message, excerpt=excerpt, position=position)
 
 

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 MINUTES_CACHED = 4096
 """Minutes of almost three days: rows of one batch lie close together."""
 
-_SECONDS = {f"{second:02d}": second * 1000 for second in range(61)}
+SECONDS = {f"{second:02d}": second * 1000 for second in range(61)}
 _QUARTER_S = 900
 SLACK_S = 90
 """A row's start within this after its channel was made says which zone it is in. Rows of a call's later parts say
@@ -28,31 +28,28 @@ SAMPLE_ROWS = 100
 
 
 class Stamps:
-    """The stamps of one zone."""
+    """The stamps of one zone. `minutes` holds the milliseconds of the minutes met so far (`YYYY-MM-DD HH:MM:`) that are one
+    instant each: with `SECONDS` they give most stamps by two look-ups. `learn` deals with all others."""
 
     def __init__(self, zone: tzinfo) -> None:
         self.zone = zone
-        self._minutes: dict[str, int] = {}
-
-    def ms(self, text: str) -> int:
-        """Raises KeyError where the text is no stamp or may be either of two instants: `choose` deals with those."""
-        return self._minutes[text[:17]] + _SECONDS[text[17:]]
+        self.minutes: dict[str, int] = {}
 
     def learn(self, text: str) -> tuple[int, ...]:
         """Both instants that the text may be, or the one. Raises ValueError where it is no stamp."""
         if len(text) != 19 or not (text[:4] + text[5:7] + text[8:10]).isascii():
             raise ValueError(text)
         minute = datetime.strptime(text[:17], "%Y-%m-%d %H:%M:")
-        second = _SECONDS.get(text[17:])
+        second = SECONDS.get(text[17:])
         if second is None or minute.strftime("%Y-%m-%d %H:%M:") != text[:17]:
             raise ValueError(text)
         instants = sorted({_ms(minute.replace(tzinfo=self.zone, fold=fold)) for fold in (0, 1)})
         if len(instants) == 2 and self._is_gap(minute):
             instants = instants[1:]
         if len(instants) == 1:
-            if len(self._minutes) >= MINUTES_CACHED:
-                self._minutes.clear()
-            self._minutes[text[:17]] = instants[0]
+            if len(self.minutes) >= MINUTES_CACHED:
+                self.minutes.clear()
+            self.minutes[text[:17]] = instants[0]
         return tuple(instant + second for instant in instants)
 
     def _is_gap(self, minute: datetime) -> bool:
