@@ -1,0 +1,283 @@
+"""The service under a real systemd, on a Debian 12 where it was installed as a customer would."""
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.collectors.hep.calls import beginning, end, later
+from tests.lab.asterisk import CACHE, LabUnavailable, only_one
+from tests.lab.debian import DebianLab
+
+pytestmark = pytest.mark.lab
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CONFIG_FILE = "/etc/pegcount/pegcount.toml"
+MASTER_CSV = "/var/log/asterisk/cdr-csv/Master.csv"
+LEDGER = "/var/lib/pegcount/ledger.db"
+DROP_IN = "/etc/systemd/system/pegcount.service.d/asterisk.conf"
+SITE = """
+[site]
+id = "5b0e6d1c-6d4f-4c59-9a35-0d1c2b3a4f50"
+provider = "example"
+timezone = "UTC"
+"""
+TWO_SOURCES = f"""{SITE}
+[[source]]
+name = "hep"
+kind = "hep"
+
+[[source]]
+name = "pbx"
+kind = "asterisk_cdr"
+path = "{MASTER_CSV}"
+timezone = "UTC"
+settle_s = 0
+"""
+SEND = """
+import base64, socket, sys
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for line in sys.stdin:
+    sender.sendto(base64.b64decode(line), ("127.0.0.1", 9060))
+"""
+ONE_ROW = (
+    '"","101","102","office","""Ann"" <101>","PJSIP/101-00000001","PJSIP/102-00000002","Dial","PJSIP/102,20",'
+    '"2026-11-20 09:00:00","2026-11-20 09:00:04","2026-11-20 09:01:34",94,90,"ANSWERED","DOCUMENTATION",'
+    '"1763629200.1",""\n'
+)
+"""Eighteen columns, as Asterisk writes them with `loguniqueid` and `loguserfield`: 101 calls 102, 90 s answered."""
+
+
+@pytest.fixture(scope="module")
+def wheels() -> Path:
+    """What an installation needs of Python packages, fetched once for these locks."""
+    locks = b"".join((CHECKOUT / name).read_bytes() for name in ("requirements.lock", "requirements-dev.lock"))
+    folder = CACHE / f"wheels-{hashlib.sha256(locks).hexdigest()[:16]}"
+    with only_one(CACHE / "wheels.lock"):
+        if not folder.exists():
+            partial = folder.with_name(folder.name + ".partial")
+            fetched = subprocess.run(
+                [CHECKOUT / "packaging/install.sh", "--download", partial], capture_output=True, text=True, check=False
+            )
+            if fetched.returncode:
+                raise LabUnavailable(f"the Python packages cannot be fetched: {fetched.stderr.strip()[-300:]}")
+            partial.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def debian(request: pytest.FixtureRequest) -> Iterator[DebianLab]:
+    """Booted, with an Asterisk's CDR folder as Debian's package makes it, and pegcount installed."""
+    try:
+        wheels: Path = request.getfixturevalue("wheels")
+        lab = DebianLab({"/media": wheels, "/mnt": CHECKOUT})
+        lab.__enter__()
+    except LabUnavailable as reason:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"the lab must run here: {reason}")
+        pytest.skip(str(reason))
+    with lab:
+        lab.run("groupadd", "--system", "asterisk")
+        lab.run("install", "-d", "-g", "asterisk", "-m", "0750", str(Path(MASTER_CSV).parent))
+        lab.run("install", "-g", "asterisk", "-m", "0640", "/dev/null", MASTER_CSV)
+        install(lab)
+        yield lab
+
+
+@pytest.fixture
+def service(debian: DebianLab) -> DebianLab:
+    """Stopped and without a past, its configuration with both sources, the port held by systemd."""
+    debian.run("systemctl", "stop", "pegcount-hep.socket", "pegcount.service")
+    debian.run("systemctl", "reset-failed")
+    debian.run("sh", "-c", "rm -rf /var/lib/pegcount/*")
+    debian.write(CONFIG_FILE, TWO_SOURCES)
+    debian.run("mkdir", "-p", str(Path(DROP_IN).parent))
+    debian.write(DROP_IN, "[Service]\nSupplementaryGroups=asterisk\n")
+    debian.run("systemctl", "daemon-reload")
+    debian.run("systemctl", "start", "pegcount-hep.socket")
+    return debian
+
+
+def install(debian: DebianLab, *arguments: str) -> str:
+    """The container reaches no index: the packages are handed in."""
+    handed_in = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/media")
+    return debian.run(*handed_in, "/mnt/packaging/install.sh", *arguments).stdout
+
+
+def send(debian: DebianLab, datagrams: list[bytes]) -> None:
+    lines = "\n".join(base64.b64encode(datagram).decode() for datagram in datagrams)
+    debian.run("/usr/bin/python3", "-c", SEND, stdin=lines)
+
+
+def status(debian: DebianLab) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(debian.run("pegcount", "status", "--json", check=False).stdout)
+    return answer
+
+
+def source(debian: DebianLab, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(one for one in status(debian)["sources"] if one["name"] == name)
+    return found
+
+
+def eventually(what: str, seen: Any, wanted: Any, limit_s: float = 20.0) -> None:
+    """`seen()` becomes `wanted` within the limit."""
+    deadline = time.monotonic() + limit_s
+    while (last := seen()) != wanted:
+        assert time.monotonic() < deadline, f"{what}: {last!r}, not {wanted!r}"
+        time.sleep(0.3)
+
+
+def main_pid(debian: DebianLab) -> int:
+    return int(debian.unit("pegcount", "MainPID"))
+
+
+def state(debian: DebianLab, unit: str = "pegcount.service") -> str:
+    return f"{debian.unit(unit, 'ActiveState')} {debian.unit(unit, 'SubState')}"
+
+
+def test_it_is_active_only_after_it_said_that_it_is_ready(service: DebianLab) -> None:
+    service.run("systemctl", "start", "--no-block", "pegcount")
+    eventually("process", lambda: main_pid(service) > 0, True)
+    service.run("kill", "-STOP", str(main_pid(service)))  # while it still loads its modules
+    time.sleep(1)
+    assert state(service) == "activating start"
+    service.run("kill", "-CONT", str(main_pid(service)))
+    eventually("state", lambda: state(service), "active running")
+    eventually("health", lambda: status(service)["health"], "attention")  # no [uplink]: said, and no error
+    shown = service.run("systemctl", "status", "pegcount", check=False).stdout
+    assert 'Status: "' in shown
+    eventually("status text", lambda: service.unit("pegcount", "StatusText"), status(service)["verdict"])
+
+
+def test_it_runs_as_a_user_of_its_own_who_may_do_next_to_nothing(service: DebianLab) -> None:
+    service.run("systemctl", "start", "pegcount")
+    process = dict(
+        line.split(":\t", 1)
+        for line in service.run("cat", f"/proc/{main_pid(service)}/status").stdout.splitlines()
+        if ":\t" in line
+    )
+    uid = service.run("id", "-u", "pegcount").stdout.strip()
+    assert process["Uid"].split() == [uid] * 4
+    assert uid != "0"
+    assert int(process["CapEff"], 16) == int(process["CapBnd"], 16) == 0
+    assert process["NoNewPrivs"] == "1"
+    assert process["Seccomp"] == "2"
+    inside = ("nsenter", "-t", str(main_pid(service)), "-m", "--")
+    assert "Read-only" in service.run(*inside, "touch", "/usr/bin/x", check=False).stderr
+    assert "Read-only" in service.run(*inside, "touch", CONFIG_FILE, check=False).stderr
+    assert service.run("stat", "-c", "%U %a", LEDGER).stdout.strip() == "pegcount 600"
+    assert service.run("stat", "-c", "%U %a", "/var/lib/pegcount").stdout.strip() == "pegcount 700"
+    assert service.run("stat", "-c", "%U %G %a", CONFIG_FILE).stdout.split() == ["root", "pegcount", "640"]
+    exposure = service.run("systemd-analyze", "security", "--no-pager", "pegcount.service").stdout.splitlines()[-1]
+    assert "OK" in exposure, exposure  # systemd's own mark, from SAFE and OK to UNSAFE
+
+
+def test_a_wrong_configuration_ends_with_78_and_is_not_started_again(service: DebianLab) -> None:
+    service.run("systemctl", "stop", "pegcount-hep.socket")
+    service.write(CONFIG_FILE, SITE.replace('"UTC"', '"Mars/Olympus"'))
+    service.run("systemctl", "start", "pegcount", check=False)
+    assert state(service) == "failed failed"
+    assert service.unit("pegcount", "ExecMainStatus") == "78"
+    assert "78/CONFIG" in service.run("systemctl", "status", "pegcount", check=False).stdout
+    assert f'{CONFIG_FILE}:5:12: `site.timezone`: there is no time zone "Mars/Olympus"' in service.journal("pegcount")
+    time.sleep(4)  # RestartSec is 2 s
+    assert service.unit("pegcount", "NRestarts") == "0"
+    assert not service.run("ls", "/var/lib/pegcount").stdout  # no ledger was opened
+
+
+def test_datagrams_that_find_a_wrong_configuration_do_not_start_it_for_ever(service: DebianLab) -> None:
+    service.write(CONFIG_FILE, SITE.replace("provider", "supplier"))
+    send(service, [later(time.time())])
+    eventually("socket", lambda: state(service, "pegcount-hep.socket"), "failed failed", 40)
+    assert service.journal("pegcount").count("unknown key `supplier`") <= 5 * 2  # the burst, twice if a second was late
+    service.write(CONFIG_FILE, TWO_SOURCES)
+    service.run("systemctl", "reset-failed", "pegcount.service")
+    service.run("systemctl", "restart", "pegcount-hep.socket", "pegcount.service")
+    assert state(service) == "active running"
+    assert "held by the service manager" in source(service, "hep")["detail"]
+
+
+def test_a_call_that_ends_while_the_agent_is_dead_is_counted(service: DebianLab) -> None:
+    service.run("systemctl", "start", "pegcount")
+    began = time.time() - 3600
+    send(service, beginning(1, began))
+    eventually("datagrams", lambda: source(service, "hep")["counters"]["datagrams"], 4)
+    service.run("systemctl", "kill", "-s", "KILL", "--kill-who=main", "pegcount")
+    send(service, [*end(1, began), *beginning(2, began), *end(2, began), later(began)])
+    sent_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    eventually("state", lambda: state(service), "active running")
+    assert int(service.unit("pegcount", "ExecMainStartTimestampMonotonic")) > sent_us  # nobody was there
+    assert service.unit("pegcount", "NRestarts") == "1"
+    eventually("calls", lambda: source(service, "hep")["calls"], 2)
+    assert source(service, "hep")["counters"]["kernel_drops"] == 0
+    read_back = f"file:{LEDGER}?mode=ro"
+    rows = service.run(
+        "/opt/pegcount/current/bin/python",
+        "-c",
+        f"import sqlite3; [print(*r) for r in sqlite3.connect({read_back!r}, uri=True).execute("
+        "'SELECT caller, dialled, talk_ms, ending FROM call')]",
+    ).stdout.splitlines()
+    assert rows == ["101 202 61500 confirmed"] * 2
+
+
+def test_a_row_that_asterisk_appends_is_counted(service: DebianLab) -> None:
+    service.write(MASTER_CSV, "")
+    service.run("systemctl", "start", "pegcount")
+    service.run("tee", "-a", MASTER_CSV, stdin=ONE_ROW)
+    eventually("calls", lambda: source(service, "pbx")["calls"], 1)
+    assert source(service, "pbx")["rejects"] == 0
+    events = service.run("pegcount", "status", "--json", check=False).stdout
+    assert json.loads(events)["pipeline"]["events"] == 4  # call, voice.minutes, and a seat.day for 101 and for 102
+
+
+def test_without_its_group_it_says_which_file_it_may_not_read(service: DebianLab) -> None:
+    service.run("rm", DROP_IN)
+    service.run("systemctl", "daemon-reload")
+    service.run("systemctl", "start", "pegcount")
+    eventually("state", lambda: source(service, "pbx")["state"] in ("failed", "waiting"), True)
+    problem = next(one for one in status(service)["problems"] if one["about"] == "pbx")
+    assert "Master.csv" in problem["text"] or "cdr-csv" in problem["text"], problem
+    assert source(service, "hep")["state"] == "running"
+
+
+def test_a_stop_is_clean_and_quick(service: DebianLab) -> None:
+    service.run("systemctl", "start", "pegcount")
+    began = time.monotonic()
+    service.run("systemctl", "stop", "pegcount")
+    assert time.monotonic() - began < 5
+    assert service.unit("pegcount", "Result") == "success"
+    assert service.unit("pegcount", "ExecMainStatus") == "0"
+    assert "Traceback" not in service.journal("pegcount")
+
+
+def test_an_upgrade_keeps_the_configuration_and_what_was_counted(service: DebianLab) -> None:
+    service.write(MASTER_CSV, "")
+    service.run("systemctl", "start", "pegcount")
+    service.run("tee", "-a", MASTER_CSV, stdin=ONE_ROW)
+    eventually("calls", lambda: source(service, "pbx")["calls"], 1)
+    release = service.run("readlink", "/opt/pegcount/current").stdout
+    assert "upgraded and restarted" in install(service)
+    assert service.run("readlink", "/opt/pegcount/current").stdout != release
+    assert service.run("cat", CONFIG_FILE).stdout == TWO_SOURCES
+    assert source(service, "pbx")["calls"] == 1
+    assert len(service.run("ls", "/opt/pegcount/releases").stdout.split()) == 2
+
+
+def test_an_uninstall_keeps_ledger_and_configuration_unless_told_otherwise(service: DebianLab) -> None:
+    service.run("systemctl", "start", "pegcount")
+    install(service, "--uninstall")
+    assert service.unit("pegcount", "LoadState") == "not-found"
+    assert not service.run("sh", "-c", "ls -d /opt/pegcount /usr/local/bin/pegcount 2>/dev/null", check=False).stdout
+    assert service.run("ls", LEDGER, CONFIG_FILE).returncode == 0
+    install(service, "--uninstall", "--purge")
+    gone = service.run("sh", "-c", "ls -d /etc/pegcount /var/lib/pegcount 2>/dev/null; id pegcount", check=False)
+    assert not gone.stdout
+    install(service)  # and back again, for whatever test comes after
+    assert service.run("pegcount", "--version").stdout.startswith("pegcount ")
