@@ -51,12 +51,12 @@ KEYS: dict[str, str] = {
     "ledger.max_rejects": "How many rejected lines and messages are kept; older ones are counted only.",
     "source.name": "The source's name, unique in the file: its records are kept under it, so do not change it later.",
     "source.kind": "What kind of source it is: one of the headings below.",
-    "source.asterisk_cdr.path": "`Master.csv`, as cdr_csv writes it. The per-account files beside it hold the same records again.",
+    "source.asterisk_cdr.path": "`Master.csv`, as cdr_csv writes it. The per-account files beside it hold the same again.",
     "source.asterisk_cdr.timezone": (
         "Time zone of the times in it. `auto` finds it in the records where cdr.conf has `loguniqueid=yes`, and takes the "
         "site's otherwise."
     ),
-    "source.asterisk_cdr.trunks": "Endpoints that are lines to the outside (`carrier` of `PJSIP/carrier-00000001`); `*` allowed.",
+    "source.asterisk_cdr.trunks": "Endpoints that are lines to the outside: `carrier` of `PJSIP/carrier-00000001`; `*` allowed.",
     "source.asterisk_cdr.settle_s": "How long after its last record a call is taken for whole; what comes later corrects it.",
     "source.asterisk_cdr.poll_s": "How often to look for new lines.",
     "source.hep.listen": "Address and UDP port to listen on.",
