@@ -84,18 +84,18 @@ class Intake:
 
     # --- sources
 
-    def open_source(self, name: str, kind: Kind, settle_ms: int) -> bytes | None:
+    def open_source(self, name: str, kind: Kind, settle_ms: int, now_ms: int) -> bytes | None:
         """Make a source known and build its waiting calls anew. Returns its last durable checkpoint."""
         self._db.execute("INSERT OR IGNORE INTO source (name, kind) VALUES (?, ?)", (name, kind.name))
         source_id, checkpoint, time_ms, pruned_before_ms = self._db.execute(
             "SELECT id, checkpoint, time_ms, pruned_before_ms FROM source WHERE name = ?", (name,)
         ).fetchone()
         source = Source(source_id, name, kind, Settling(settle_ms, time_ms), pruned_before_ms)
-        self._load_waiting(source)
+        self._load_waiting(source, now_ms)
         self.sources[name] = source
         return checkpoint  # type: ignore[no-any-return]
 
-    def load(self) -> None:
+    def load(self, now_ms: int) -> None:
         """After a rolled-back transaction: forget what is in memory and read it again."""
         self._seats.forget()
         for source in self.sources.values():
@@ -103,13 +103,14 @@ class Intake:
                 "SELECT time_ms, pruned_before_ms FROM source WHERE id = ?", (source.id,)
             ).fetchone()
             source.settling = Settling(source.settling.settle_ms, time_ms)
-            self._load_waiting(source)
+            self._load_waiting(source, now_ms)
 
-    def _load_waiting(self, source: Source) -> None:
-        rows = self._db.execute("SELECT call_key FROM settling WHERE source = ?", (source.id,)).fetchall()
-        for (call_key,) in rows:
-            source.settling.start(call_key, self._legs(source, call_key), 0)
-            source.settling.calls[call_key].stored = True
+    def _load_waiting(self, source: Source, now_ms: int) -> None:
+        rows = self._db.execute(
+            "SELECT call_key, news_at_ms FROM settling WHERE source = ? ORDER BY news_at_ms", (source.id,)
+        ).fetchall()
+        for call_key, news_at_ms in rows:
+            source.settling.start(call_key, self._legs(source, call_key), news_at_ms, now_ms).stored = True
 
     def _legs(self, source: Source, call_key: str) -> dict[str, Leg]:
         rows = self._db.execute("SELECT key, body FROM leg WHERE source = ? AND call_key = ?", (source.id, call_key))
@@ -173,7 +174,7 @@ class Intake:
                 self._meter_call(source, call_key, work)
             if call_key not in settling.calls and (known := metered.get((source.id, call_key))) is not None:
                 held = known.legs if known.legs is not None else self._legs(source, call_key)
-                settling.start(call_key, dict(held), work.now_ms)
+                settling.start(call_key, dict(held), settling.source_time_ms, work.now_ms)
             settling.add(leg, work.now_ms)
         cursor = self._db.conn.executemany(
             "INSERT OR IGNORE INTO leg (source, call_key, key, body) VALUES (?, ?, ?, ?)",
@@ -194,8 +195,7 @@ class Intake:
 
     def _meter_call(self, source: Source, call_key: str, work: Work) -> None:
         gathering = source.settling.calls.pop(call_key)
-        if gathering.stored:
-            work.settled.append((source.id, call_key))
+        work.settled.append((source.id, call_key))
         place = (source.id, call_key)
         known = work.metered.get(place)
         if known is None:
@@ -231,7 +231,8 @@ class Intake:
         for _, call in fresh:
             call.stored = True
         self._db.conn.executemany(
-            "INSERT OR IGNORE INTO settling (source, call_key) VALUES (?, ?)", [(source.id, key) for key, _ in fresh]
+            "INSERT OR REPLACE INTO settling (source, call_key, news_at_ms) VALUES (?, ?, ?)",
+            [(source.id, key, call.news_at_ms) for key, call in fresh],
         )
 
     # --- what belongs to no call

@@ -28,7 +28,7 @@ def preview(site: Site, metering: Metering, source: str, kind: Kind, batches: It
             numbering = Numbering(db, site.urn, 0)
         intake = Intake(db, Meter(site, metering), numbering, max_rejects=1)
         with db.atomic():
-            intake.open_source(source, kind, GATHER_MS)
+            intake.open_source(source, kind, GATHER_MS, 0)
         for batch in batches:
             yield from (record for record in batch.records if not isinstance(record, Leg))
             yield from batch.rejects

@@ -34,6 +34,7 @@ CREATE TABLE leg (
 CREATE TABLE settling (
     source INTEGER NOT NULL,
     call_key TEXT NOT NULL,
+    news_at_ms INTEGER NOT NULL,
     PRIMARY KEY (source, call_key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE call (

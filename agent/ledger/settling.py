@@ -20,16 +20,17 @@ MAX_SETTLING = 20_000
 
 
 class Gathering(Struct):
-    """One call while it gathers. `stored`: the table `settling` names it."""
+    """One call while it gathers. `news_at_ms` is what the source's clock showed when its last leg came, `touched_ms` what the
+    wall clock showed. `stored`: the table `settling` says the same."""
 
     legs: dict[str, Leg]
-    ended_at_ms: int
+    news_at_ms: int
     touched_ms: int
     stored: bool = False
 
 
 class Settling:
-    """The waiting calls of one source. `settle_ms` is how long it waits after the end of a call's last leg."""
+    """The waiting calls of one source. `settle_ms` is how long a call waits after its last leg came."""
 
     def __init__(self, settle_ms: int, source_time_ms: int = 0) -> None:
         self.settle_ms = settle_ms
@@ -39,25 +40,24 @@ class Settling:
     def settled(self, call_key: str) -> bool:
         """Whether a waiting call has settled already, so that the next leg finds it metered."""
         call = self.calls.get(call_key)
-        return call is not None and call.ended_at_ms <= self.source_time_ms - self.settle_ms
+        return call is not None and call.news_at_ms <= self.source_time_ms - self.settle_ms
 
-    def start(self, call_key: str, legs: dict[str, Leg], now_ms: int) -> None:
+    def start(self, call_key: str, legs: dict[str, Leg], news_at_ms: int, now_ms: int) -> Gathering:
         """Let a call that was metered before, or that waited before a restart, gather again."""
-        ended_at_ms = max((leg.ended_at_ms for leg in legs.values()), default=0)
-        self.calls[call_key] = Gathering(legs, ended_at_ms, now_ms)
+        call = self.calls[call_key] = Gathering(legs, news_at_ms, now_ms)
+        return call
 
     def add(self, leg: Leg, now_ms: int) -> None:
-        ended_at_ms = leg.ended_at_ms
-        if ended_at_ms > self.source_time_ms:
-            self.source_time_ms = ended_at_ms
+        if leg.ended_at_ms > self.source_time_ms:
+            self.source_time_ms = leg.ended_at_ms
         call = self.calls.get(leg.call_key)
         if call is None:
-            self.calls[leg.call_key] = Gathering({leg.key: leg}, ended_at_ms, now_ms)
+            self.calls[leg.call_key] = Gathering({leg.key: leg}, self.source_time_ms, now_ms)
             return
         call.legs[leg.key] = leg
+        call.news_at_ms = self.source_time_ms
         call.touched_ms = now_ms
-        if ended_at_ms > call.ended_at_ms:
-            call.ended_at_ms = ended_at_ms
+        call.stored = False
         self.calls.move_to_end(leg.call_key)
 
     def due(self, now_ms: int) -> list[str]:
@@ -68,5 +68,5 @@ class Settling:
         return [
             key
             for place, (key, call) in enumerate(self.calls.items())
-            if call.ended_at_ms <= horizon or call.touched_ms <= silent or place < overflow
+            if call.news_at_ms <= horizon or call.touched_ms <= silent or place < overflow
         ]

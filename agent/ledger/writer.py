@@ -108,7 +108,7 @@ class Ledger:
 
     def add_source(self, name: str, kind: Kind, settle_ms: int) -> bytes | None:
         """Make a source known; returns its last durable checkpoint."""
-        return self.do(lambda _: self.intake.open_source(name, kind, settle_ms)).result()
+        return self.do(lambda _: self.intake.open_source(name, kind, settle_ms, self.clock_ms())).result()
 
     def sink(self, source: str) -> _SourceSink:
         return _SourceSink(self, source)
@@ -243,7 +243,7 @@ class Ledger:
                     answers.append((action, *self._attempt(action.action)))
         except BaseException:
             self.numbering.load()
-            self.intake.load()
+            self.intake.load(self.clock_ms())
             raise
         return answers
 

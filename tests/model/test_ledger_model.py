@@ -81,7 +81,7 @@ class Machine(RuleBasedStateMachine):
             self.numbering = Numbering(self.db, SITE.urn, self.now_ms)
         self.intake = Intake(self.db, Meter(SITE, METERING), self.numbering, 100)
         with self.db.atomic():
-            self.intake.open_source("desk", KIND, SETTLE_MS)
+            self.intake.open_source("desk", KIND, SETTLE_MS, self.now_ms)
         self.ledger: Any = SimpleNamespace(numbering=self.numbering, clock_ms=lambda: self.now_ms)
 
     def close(self) -> None:

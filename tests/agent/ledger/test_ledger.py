@@ -136,7 +136,7 @@ def test_a_waiting_call_survives_a_restart(tmp_path: Path) -> None:
     ledger.close()
     assert events(ledger) == []
     ledger = open_ledger(tmp_path, now_ms=NOON_MS + 3_600_000)
-    hand_in(ledger, Batch(checkpoint=b"x"))
+    put(ledger, Batch(checkpoint=b"x"))
     assert net(events(ledger), "call") == {("101", "internal", None, None): 1}
     ledger.close()
 
