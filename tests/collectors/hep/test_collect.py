@@ -167,6 +167,28 @@ async def test_a_slow_ledger_does_not_stop_receiving(tmp_path: Path, port: Port)
     assert len(set(sink.keys)) == 401
 
 
+async def test_a_full_journal_stops_receiving_until_the_ledger_goes_on(tmp_path: Path, port: Port) -> None:
+    sink = Kept()
+    sink.open.clear()
+    filling = sip(OPTIONS + b" " * 60_000, START_S + 700)
+    async with running(tmp_path, port, sink, journal_limit_mb=16) as collector:
+        port.send(*beginning(1, START_S), *end(1, START_S), later(START_S))
+        await until(lambda: sink.waiting)
+        sent = 7
+        while not collector.probe().counters["journal_full"]:
+            port.send(filling)
+            sent += 1
+            await asyncio.sleep(0)
+        assert "journal is full" in collector.probe().detail
+        assert sum(path.stat().st_size for path in (tmp_path / "journal").iterdir()) <= 16 * 1024 * 1024
+        port.send(*beginning(2, START_S + 700), *end(2, START_S + 700), later(START_S + 700))
+        sink.open.set()
+        await until(lambda: len(sink.legs) == 2)
+        counters = collector.probe().counters
+    assert (counters["datagrams"], counters["sip"], counters["kernel_drops"]) == (sent + 7, sent + 7, 0)
+    assert "journal is full" not in collector.probe().detail
+
+
 async def test_every_datagram_is_counted_under_one_name(tmp_path: Path, port: Port) -> None:
     sink = Kept()
     async with running(tmp_path, port, sink, password="secret") as collector:
