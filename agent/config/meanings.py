@@ -56,7 +56,7 @@ KEYS: dict[str, str] = {
         "Time zone of the times in it. `auto` finds it in the records where cdr.conf has `loguniqueid=yes`, and takes the "
         "site's otherwise."
     ),
-    "source.asterisk_cdr.trunks": "Endpoints that are lines to the outside: `carrier` of `PJSIP/carrier-00000001`; `*` allowed.",
+    "source.asterisk_cdr.trunks": "Endpoints that are lines outside (`carrier` of `PJSIP/carrier-00000001`); `*` allowed.",
     "source.asterisk_cdr.settle_s": "How long after its last record a call is taken for whole; what comes later corrects it.",
     "source.asterisk_cdr.poll_s": "How often to look for new lines.",
     "source.hep.listen": "Address and UDP port to listen on.",

@@ -1,8 +1,10 @@
 """`status` and `upload` beside a real agent and a real receiver, each a process of its own."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +143,26 @@ def wait_for_events(place: Place) -> None:
     while status_json(place)["pipeline"]["events"] == 0 or status_json(place)["pipeline"]["settling"]:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+class _Stranger(BaseHTTPRequestHandler):
+    """A web server that is no agent, and says 200 to everything."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Welcome to the hotel</html>")
+
+    do_POST = do_GET
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing to tell."""
+
+
+def test_another_program_at_the_port_is_not_taken_for_the_agent(place: Place) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", place.port), _Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for command in ("status", "upload"):
+            done = pegcount(command, "--config", place.config)
+            assert (done.status, done.out) == (3, "")
+        server.shutdown()
