@@ -7,11 +7,11 @@ Site A reads Asterisk's CDR file. Site B hears the same calls by HEP, on a socke
 import os
 import random
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,9 @@ HEP_SITE = "bbbbbbbb-0000-4000-8000-000000000002"
 
 TALK_TOLERANCE_S = {CDR_SITE: 1.0, HEP_SITE: 0.1}
 """A CDR's stamps are whole seconds; HEP has the messages' own times, which sipp sees within milliseconds."""
+
+
+AMENDED_LATE: dict[str, tuple[str, ...]] = {CDR_SITE: ("voicemail",), HEP_SITE: ()}
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def run(lab: AsteriskLab, hep_socket: socket.socket, folder: Path) -> Iterator[R
         processes = [Supervised("receiver", command, log=folder / "receiver.log", environment=here)]
         for site, source in sources.items():
             config = write_config(folder / site[:4], site, f"http://{address}", "lab-token", source)
+            subprocess.run([*PEGCOUNT, "check", "--config", str(config)], cwd=CHECKOUT, check=True)
             command = [*PEGCOUNT, "run", "--config", str(config)]
             log = folder / f"agent-{site[:4]}.log"
             processes.append(Supervised(log.stem, command, log=log, sockets=handed[site], environment=here))
@@ -132,25 +136,27 @@ def test_every_call_placed_is_one_call_and_there_are_no_others(run: Run, site: s
 
 @both_sites
 def test_every_call_came_out_as_sipp_saw_it(run: Run, site: str) -> None:
-    """That the caller gave up is not in a CDR: there it is one that nobody answered."""
+    """A CDR does not say that the caller gave up. And where voicemail answers, its row comes seconds after the one that
+    nobody answered: by then the call has been told of, and only its minutes are amended."""
     plain = {"cancelled": "no_answer"} if site == CDR_SITE else {}
     wrong = [
         (truth, call.told)
         for truth, call in matched(run.placed, run.calls(site))
-        if call is not None and call.told.get("outcome") != plain.get(truth.outcome, truth.outcome)
+        if call is not None
+        and truth.kind not in AMENDED_LATE[site]
+        and call.told.get("outcome") != plain.get(truth.outcome, truth.outcome)
     ]
     assert wrong == []
 
 
 @both_sites
 def test_the_minutes_of_every_call_are_those_of_sipps_clock(run: Run, site: str) -> None:
+    """Seconds that were begun are billed whole (1/1), so at most one more than were spoken."""
     wrong = []
     for truth, call in matched(run.placed, run.calls(site)):
-        if call is None:
-            continue
-        talk_ms = int(str(call.told.get("talk_ms", 0)))
-        billed_s = call.minutes * 60
-        off_s = abs(talk_ms - truth.talk_ms) / 1000
-        if off_s > TALK_TOLERANCE_S[site] or abs(billed_s - Decimal(-(-truth.talk_ms // 1000))) > 1:
-            wrong.append((truth.kind, truth.caller, truth.talk_ms, talk_ms, billed_s))
+        assert call is not None
+        talk_s, billed_s = float(str(call.told["talk_ms"])) / 1000, float(call.minutes) * 60
+        true_s = truth.talk_ms / 1000
+        if abs(talk_s - true_s) > TALK_TOLERANCE_S[site] or abs(billed_s - true_s) > 1:
+            wrong.append((truth.kind, truth.caller, true_s, talk_s, billed_s))
     assert wrong == []
