@@ -14,6 +14,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 from agent.demo.office import PlayedCall
+from agent.demo.wording import count
 from uplink.events import MicroTransaction, event_id
 
 SeatDay = tuple[str, str]
@@ -215,10 +216,10 @@ def verdict(comparison: Comparison) -> list[str]:
     wrong = comparison.differences
     if not wrong:
         calls = sum(tally.played for tally in comparison.tallies.values())
-        return [f"no difference: {calls} calls and {comparison.seats_played} seat-days are held as they were played"]
+        played = f"{count(calls, 'call')} and {count(comparison.seats_played, 'seat-day')}"
+        return [f"no difference: {played} are held as they were played"]
     more = [f"  and {len(wrong) - SHOWN_MAX} more"] if len(wrong) > SHOWN_MAX else []
-    count = f"{len(wrong)} difference{'s' if len(wrong) > 1 else ''}:"
-    return [count, *(f"  {text}" for text in wrong[:SHOWN_MAX]), *more]
+    return [f"{count(len(wrong), 'difference')}:", *(f"  {text}" for text in wrong[:SHOWN_MAX]), *more]
 
 
 def seat_days_played(

@@ -9,6 +9,8 @@ import struct
 
 CAPTURE_ID = 2001
 PORT = 5060
+KEEPALIVE = b"\r\n\r\n"
+"""RFC 5626 section 3.5.1: a message that says nothing but that somebody is there."""
 
 
 def hep3(at_ms: int, src: str, dst: str, message: bytes) -> bytes:

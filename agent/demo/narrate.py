@@ -12,28 +12,36 @@ HEAD_EVERY = 20
 HEAD = f"{'':8}  {'heard':<34}  {'metered':<32}  {'sent':<24}  acknowledged"
 
 
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("s" if number != 1 else "")
-
-
 class Narrator:
-    """`told` is handed to the agent, which calls it after each upload."""
+    """`told` is handed to the agent, which calls it after each upload. What it tells before `begin` is said then."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._snapshot: Callable[[], Snapshot] | None = None
         self._lines = 0
+        self._early: list[str] | None = []
 
     def watch(self, snapshot: Callable[[], Snapshot]) -> None:
         self._snapshot = snapshot
 
     async def told(self, report: UploadReport) -> None:
         assert self._snapshot is not None
-        snapshot = await asyncio.to_thread(self._snapshot)
+        text = line(await asyncio.to_thread(self._snapshot), report)
+        if self._early is not None:
+            self._early.append(text)
+        else:
+            self._tell(text)
+
+    def begin(self) -> None:
+        early, self._early = self._early or [], None
+        for text in early:
+            self._tell(text)
+
+    def _tell(self, text: str) -> None:
         if self._lines % HEAD_EVERY == 0:
             self._say(HEAD)
         self._lines += 1
-        self._say(line(snapshot, report))
+        self._say(text)
 
 
 def line(snapshot: Snapshot, report: UploadReport) -> str:
@@ -43,7 +51,7 @@ def line(snapshot: Snapshot, report: UploadReport) -> str:
     messages = sum(source.counters.get("sip", 0) for source in snapshot.sources)
     heard = f"{rows:>6,} CDR rows {messages:>7,} SIP messages"
     metered = f"{snapshot.pipeline.calls:>6,} calls {snapshot.pipeline.events:>7,} events"
-    sent = f"{report.sent:>5,} events {report.bytes / 1000:>6.1f} kB"
+    sent = f"{report.sent:>6,} events {report.bytes / 1000:>6.1f} kB"
     return f"{clock}  {heard:<34}  {metered:<32}  {sent:<24}  {_acknowledged(snapshot, report)}"
 
 
@@ -51,8 +59,8 @@ def _acknowledged(snapshot: Snapshot, report: UploadReport) -> str:
     if report.problem:
         return f"not acknowledged: {report.problem}"
     through = sum(uplink.acked_through for uplink in snapshot.uplinks)
-    waiting = sum(uplink.backlog for uplink in snapshot.uplinks)
-    return f"{through:>7,}" + (f", {waiting:,} wait" if waiting else ", all") + _refused(report)
+    last = sum(uplink.last_sequence for uplink in snapshot.uplinks)
+    return f"{through:>7,} of {last:,}" + _refused(report)
 
 
 def _refused(report: UploadReport) -> str:

@@ -15,8 +15,10 @@ import msgspec
 
 from agent.demo.office import DESKS, DID, GROUP, MAILBOXES, OUTSIDE, QUEUE, PlayedCall, Way
 
-CALL_EVERY_S = 12.0
-"""A call in each house, on average: some fifty in ten minutes."""
+CALL_EVERY_S = 6.0
+"""On average, in both houses together: a hundred calls in ten minutes."""
+CALLS_AT_LEAST = 60
+"""What a shorter plan aims at; people hurry then."""
 RING_S = (2, 9)
 TALK_S = (4, 130)
 SHARE = 3
@@ -40,9 +42,11 @@ class Plan:
         self.run = f"{self._chance.getrandbits(32):08x}"
         self._start_ms = start_ms
         self._until_ms = until_ms
-        self._talk_s = TALK_S[1]
+        self._talk_s, self._every_s = TALK_S[1], CALL_EVERY_S
         if until_ms is not None:
-            self._talk_s = max(TALK_S[0], min(TALK_S[1], (until_ms - start_ms) // 1000 // SHARE))
+            plan_s = (until_ms - start_ms) / 1000
+            self._talk_s = max(TALK_S[0], min(TALK_S[1], int(plan_s / SHARE)))
+            self._every_s = min(CALL_EVERY_S, plan_s / CALLS_AT_LEAST)
         self._busy_until_ms: dict[str, int] = {}
         self._decks: dict[Way, list[str]] = {"cdr": [], "sip": []}
         self._made = 0
@@ -50,7 +54,7 @@ class Plan:
     def calls(self) -> Iterator[PlayedCall]:
         at_ms = self._start_ms
         while self._until_ms is None or at_ms < self._until_ms:
-            at_ms += max(1, round(self._chance.expovariate(2 / CALL_EVERY_S) * 1000))
+            at_ms += max(1, round(self._chance.expovariate(1 / self._every_s) * 1000))
             at_ms += at_ms % 1000 == 0
             way: Way = self._chance.choice(WAYS)
             if (call := self._next(way, at_ms)) is not None:

@@ -19,10 +19,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from agent.demo.asterisk_rows import AsteriskRows
-from agent.demo.hep_packets import hep3
+from agent.demo.hep_packets import KEEPALIVE, hep3
 from agent.demo.office import ANNEX, PlayedCall
 from agent.demo.plan import Plan
+from agent.demo.sip_message import PBX
 from agent.demo.sip_packets import Packet, Phone, packets
+
+LOOPBACK = "127.0.0.1"
 
 BEAT_MS = 2_500
 """A phone's turn to register or to answer an OPTIONS: with twelve phones each registers once a minute."""
@@ -42,14 +45,14 @@ class OfficeClock:
         self.start_ms = start_ms
         self._began_s = time.monotonic()
         self._began_ms = time.time_ns() // 1_000_000
-        self._hurry_ms = hurry_s * 1000
-        self.caught_up_ms = self._began_ms + int(self._hurry_ms)
+        self.hurry_s = hurry_s
+        self.caught_up_ms = self._began_ms + int(hurry_s * 1000)
 
     def now_ms(self) -> int:
-        passed_ms = (time.monotonic() - self._began_s) * 1000
-        if passed_ms >= self._hurry_ms:
-            return self._began_ms + int(passed_ms)
-        return self.start_ms + int((self.caught_up_ms - self.start_ms) * passed_ms / self._hurry_ms)
+        passed_s = time.monotonic() - self._began_s
+        if passed_s >= self.hurry_s:
+            return self._began_ms + int(passed_s * 1000)
+        return self.start_ms + int((self.caught_up_ms - self.start_ms) * passed_s / self.hurry_s)
 
 
 class _Deed(Struct, order=True):
@@ -69,8 +72,6 @@ class Player:
     def __init__(self, plan: Plan, clock: OfficeClock, master_csv: Path, hep_port: int, run: str) -> None:
         self.played: list[PlayedCall] = []
         self.registered: list[tuple[str, int]] = []
-        self.rows = 0
-        self.packets = 0
         self.still_up = 0
         self._clock = clock
         self._calls = plan.calls()
@@ -83,7 +84,7 @@ class Player:
         self._next_beat = next(self._beats)
         self._number = count()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.connect(("127.0.0.1", hep_port))
+        self._hep = (LOOPBACK, hep_port)
 
     async def play(self, stopping: asyncio.Event, until_ms: int | None) -> int:
         """Until the office's clock says `until_ms`, or `stopping` is set. Returns the office's time then."""
@@ -95,8 +96,10 @@ class Player:
             await self._do_until(now_ms)
             self._note_ended(now_ms)
         await self._end(now_ms)
-        self._socket.close()
         return now_ms
+
+    def close(self) -> None:
+        self._socket.close()
 
     def _plan_until(self, now_ms: int) -> None:
         while self._next_call is not None and self._next_call.started_at_ms <= now_ms + LOOK_AHEAD_MS:
@@ -136,11 +139,11 @@ class Player:
         if deed.packet is None:
             with self._csv.open("a", encoding="utf-8") as file:
                 file.write(deed.rows)
-            self.rows += deed.rows.count("\n")
             return
-        packet = deed.packet
-        self._socket.send(hep3(packet.at_ms, packet.src, packet.dst, packet.message))
-        self.packets += 1
+        self._send(deed.packet)
+
+    def _send(self, packet: Packet) -> None:
+        self._socket.sendto(hep3(packet.at_ms, packet.src, packet.dst, packet.message), self._hep)
 
     def _note_ended(self, now_ms: int) -> None:
         self.played += [call for call in self._begun if call.ended_at_ms <= now_ms]
@@ -152,6 +155,12 @@ class Player:
         self._deeds = [deed for deed in self._deeds if deed.over_ms <= now_ms]
         heapq.heapify(self._deeds)
         await self._do_until(now_ms + ENDING_MS)
+
+
+def knock(hep_port: int) -> None:
+    """Send what capture agents send to show that they live."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(hep3(time.time_ns() // 1_000_000, PBX, PBX, KEEPALIVE), (LOOPBACK, hep_port))
 
 
 def _beats(run: str, start_ms: int) -> Iterator[tuple[int, str, list[Packet]]]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -25,10 +26,11 @@ from msgspec import Struct
 from agent.cli.logs import start_logging
 from agent.config import ConfigError
 from agent.demo import compare
-from agent.demo.narrate import Narrator, count
+from agent.demo.narrate import Narrator
 from agent.demo.plan import Plan
-from agent.demo.play import OfficeClock, Player
+from agent.demo.play import OfficeClock, Player, knock
 from agent.demo.site import SITE_ID, TIMEZONE, Folder, PortTaken, free_port
+from agent.demo.wording import count, span
 from agent.ledger.errors import LedgerError
 from agent.ledger.snapshot import Snapshot
 from agent.service import Agent
@@ -48,7 +50,7 @@ QUIET_S = 1.5
 """Nothing new for so long: what is going to be metered has been."""
 PAGE_EVENTS = 1000
 
-EX_OK, EX_DIFFERENCE, EX_UNUSABLE, EX_INTERRUPTED = 0, 1, 1, 130
+EX_OK, EX_DIFFERENCE, EX_UNAVAILABLE, EX_INTERRUPTED = 0, 1, 69, 130
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -64,14 +66,13 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 def run(seconds: float | None = None, folder: str | Path | None = None, port: int = 8042) -> int:
     """`pegcount demo`: returns the exit status. `port` 0 takes any free one."""
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         with _folder(folder) as path:
-            settings = Settings(folder=path, seconds=seconds, port=port, say=print)
+            settings = Settings(folder=path, seconds=seconds, port=port, say=partial(print, flush=True))
             return asyncio.run(perform(settings, keep=folder is not None))
     except (PortTaken, StoreUnavailable, LedgerError, ConfigError, OSError) as error:
         print(f"pegcount demo: {error}", file=sys.stderr)
-        return EX_UNUSABLE
+        return EX_UNAVAILABLE
     except KeyboardInterrupt:
         return EX_INTERRUPTED
 
@@ -150,14 +151,16 @@ class _Performance:
     async def play(self, stopping: asyncio.Event) -> int:
         known = compare.seat_days_held(await self._held())
         calls_before = (await self._snapshot()).pipeline.calls
+        await self._listening()
         player, clock, until_ms = self._cast()
         self._announce(clock)
+        self._narrator.begin()
         noting = asyncio.create_task(self._note_time(clock))
         try:
-            await self._listening()
             ended_ms = await player.play(stopping, until_ms)
         finally:
             noting.cancel()
+            player.close()
         self._folder.note_until(ended_ms + 1000)
         self._settings.say(
             f"the office has closed: {count(len(player.played), 'call')} played"
@@ -178,10 +181,9 @@ class _Performance:
         return Player(plan, clock, self._folder.master_csv, self._hep_port, plan.run), clock, until_ms
 
     def _announce(self, clock: OfficeClock) -> None:
-        span_s = (clock.caught_up_ms - clock.start_ms) / 1000
-        hurry_s = (clock.caught_up_ms - time.time_ns() // 1_000_000) / 1000
+        past, hurry = span(clock.caught_up_ms - clock.start_ms), span(int(clock.hurry_s * 1000))
         then = "then as it happens, until Ctrl-C" if self._settings.seconds is None else "then it closes"
-        self._settings.say(f"the office   its last {span_s / 60:.1f} minutes are played in {hurry_s:.0f} s, {then}")
+        self._settings.say(f"the office   its last {past} are played in {hurry}, {then}")
 
     async def _note_time(self, clock: OfficeClock) -> None:
         """So that a run after a crash goes on behind it."""
@@ -190,13 +192,13 @@ class _Performance:
             await asyncio.sleep(1)
 
     async def _listening(self) -> None:
-        """HEP over UDP is not acknowledged: nothing is sent before the agent listens."""
+        """HEP over UDP is not acknowledged: nothing is played before the agent has heard a keep-alive."""
         deadline = time.monotonic() + SETTLED_MAX_S
         while time.monotonic() < deadline:
-            sources = {source.name: source for source in (await self._snapshot()).sources}
-            if "listening on" in sources["sip"].detail and "not listening" not in sources["sip"].detail:
+            knock(self._hep_port)
+            await asyncio.sleep(0.1)
+            if any(source.counters.get("keepalive") for source in (await self._snapshot()).sources):
                 return
-            await asyncio.sleep(0.05)
 
     async def _snapshot(self) -> Snapshot:
         return await asyncio.to_thread(self._agent.state.snapshot)

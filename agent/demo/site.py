@@ -7,13 +7,13 @@ from pathlib import Path
 
 from agent.config import Config, load
 from agent.demo.office import AREA, COUNTRY, INCREMENT_S, MAILBOXES, MINIMUM_S
+from agent.demo.play import LOOPBACK
 from agent.demo.sip_message import CARRIER
 
 SITE_ID = "00000000-0000-4000-8000-000000000de0"
 TIMEZONE = "Europe/London"
 UPLOAD_EVERY_S = 3
 SETTLE_S = 2
-LOOPBACK = "127.0.0.1"
 
 
 class PortTaken(Exception):
