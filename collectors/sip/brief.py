@@ -12,7 +12,7 @@ Brief = tuple[bytes, int, bytes, bytes]
 
 _STATUS = {b"%d" % status: status for status in range(100, 700)}
 _BLANK = b" \t"
-_ZERO, _CLOSE = b"0>"
+_SPACE, _ZERO, _CLOSE = b" 0>"
 
 
 def brief(data: bytes) -> Brief | None:
@@ -30,18 +30,29 @@ def brief(data: bytes) -> Brief | None:
             return None
     at = data.find(b"\r\nCall-ID:", 0, end) + 10
     stop = data.find(b"\r\n", at)
-    call_id = data[at:stop].strip(_BLANK)
-    if at < 10 or not call_id or b" " in call_id or b"\t" in call_id or data[stop + 2] in _BLANK:
+    call_id = data[at + 1 : stop]
+    if at < 10 or data[at] != _SPACE or not call_id or b" " in call_id or b"\t" in call_id or data[stop + 2] in _BLANK:
         return None
     at = data.find(b"\r\nCSeq:", 0, end) + 7
     stop = data.find(b"\r\n", at)
-    if at < 7 or data[stop + 2] in _BLANK:
-        return None
-    cseq = data[at:stop].strip(_BLANK)
-    number, _, name = cseq.partition(b" ")
-    if name not in METHODS or not number.isdigit() or len(number) > 9 or (number[0] == _ZERO and len(number) > 1):
+    cseq = data[at + 1 : stop]
+    if at < 7 or data[at] != _SPACE or data[stop + 2] in _BLANK or (cseq not in _usual_cseqs and not _is_usual(cseq)):
         return None
     return method, status, call_id, cseq
+
+
+_USUAL_MAX = 8_192
+_usual_cseqs: set[bytes] = set()
+
+
+def _is_usual(cseq: bytes) -> bool:
+    """A number without leading zeros, a blank, a known method."""
+    number, _, name = cseq.partition(b" ")
+    if name not in METHODS or not number.isdigit() or len(number) > 9 or (number[0] == _ZERO and len(number) > 1):
+        return False
+    if len(_usual_cseqs) < _USUAL_MAX:
+        _usual_cseqs.add(cseq)
+    return True
 
 
 def to_tag(data: bytes) -> bytes | None:

@@ -298,8 +298,8 @@ class Calls:
                 machine.answer_fork(dialog, last, at_us, self._contact(message or read(data, short, self.counters)))
 
     def _contact(self, message: Message) -> str:
-        members = listed(message.values(b"Contact"))
-        uri = uri_of(members[0]) if members else b""
+        value = message.get(b"Contact")
+        uri = uri_of(next(iter(listed([value])), b"") if b"," in value else value)
         return self.registrar.endpoint_of(uri) or user(uri)
 
     # --- groups
@@ -316,14 +316,17 @@ class Calls:
         if len(group.dialogs) >= self.limits.legs_per_call:
             self.counters["legs_over_limit"] += 1
             return
-        for other in group.dialogs:
-            other.retry = False
-        dialog.call = group.id
+        if group.dialogs:
+            for other in group.dialogs:
+                other.retry = False
+        dialog.call, dialog.first_side = group.id, dialog.side
         group.dialogs.append(dialog)
         self.threads.setdefault(dialog.call_id, []).append(dialog)
         self.correlator.add(dialog)
-        if len(group.dialogs) == 1 or group.due_us > self._due(group):
-            self._schedule(group, dialog.started_us)
+        due_us = machine.deadline(dialog, self.limits)
+        if not group.due_us or due_us < group.due_us:
+            group.due_us = due_us
+            heappush(self.timers, (due_us, group.id))
 
     def _retire(self, thread: list[Dialog] | None) -> None:
         """The Call-ID begins another call: what it stood for ends at its last sign of life."""
@@ -367,7 +370,7 @@ class Calls:
     def _ended(self, dialog: Dialog, at_us: int) -> None:
         self.correlator.remove(dialog)
         group = self.groups[dialog.call]
-        if all(other.phase == ENDED for other in group.dialogs):
+        if len(group.dialogs) == 1 or all(other.phase == ENDED for other in group.dialogs):
             self._schedule(group, at_us)
 
     def _schedule(self, group: Group, at_us: int) -> None:
@@ -446,6 +449,9 @@ class Calls:
         """Take it out of its thread (by identity: what two dialogs say may be the same)."""
         thread = self.threads.get(dialog.call_id)
         if thread is None:
+            return
+        if len(thread) == 1 and thread[0] is dialog:
+            del self.threads[dialog.call_id]
             return
         thread[:] = [other for other in thread if other is not dialog]
         if not thread:

@@ -44,6 +44,11 @@ class CaptureReader:
         self._flows: dict[bytes, tuple[str, str]] = {}
         self._tcp = Reassembly(limits, self.counters)
 
+    @property
+    def offset(self) -> int:
+        """How much of the file was read, in bytes."""
+        return self._file.tell()
+
     def __iter__(self) -> Iterator[SipPacket]:
         flows, unpack, counters = self._flows, _PLAIN.unpack_from, self.counters
         for at_us, link_type, frame in frames(self._file):

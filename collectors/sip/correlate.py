@@ -30,34 +30,40 @@ class Correlator:
         self.lifetime_us = limits.transaction_ms * 1000
         self.refers: list[Refer] = []
         self._by_name: dict[str, list[Dialog]] = {}
+        self._open_at: dict[str, int] = {}
+        """How many names are indexed for a host: most INVITEs come from where no dialog leads."""
         self._sessions: dict[bytes, Dialog] = {}
 
     def add(self, dialog: Dialog) -> None:
-        for key in self._keys(dialog):
-            self._by_name.setdefault(key, []).append(dialog)
+        for place_of, name in self._keys(dialog):
+            self._by_name.setdefault(f"{place_of}|{name}", []).append(dialog)
+            self._open_at[place_of] = self._open_at.get(place_of, 0) + 1
         for session in _sessions(dialog.session):
             self._sessions[session] = dialog
 
     def remove(self, dialog: Dialog) -> None:
-        for key in self._keys(dialog):
-            known = self._by_name.get(key)
-            if known is None:
-                continue
-            known[:] = [other for other in known if other is not dialog]
-            if not known:
+        for place_of, name in self._keys(dialog):
+            key = f"{place_of}|{name}"
+            known = self._by_name[key]
+            if len(known) == 1:
                 del self._by_name[key]
+            else:
+                del known[next(at for at, other in enumerate(known) if other is dialog)]
+            if self._open_at[place_of] == 1:
+                del self._open_at[place_of]
+            else:
+                self._open_at[place_of] -= 1
         for session in _sessions(dialog.session):
             if self._sessions.get(session) is dialog:
                 del self._sessions[session]
 
-    def _keys(self, dialog: Dialog) -> set[str]:
+    def _keys(self, dialog: Dialog) -> list[tuple[str, str]]:
         """Where it leads to, with the caller and the number dialled; where it comes from, with the one called."""
-        to, since = self._host(dialog.dst), self._host(dialog.src)
-        return {
-            f"{to}|{number_key(dialog.caller)}",
-            f"{to}|{number_key(dialog.dialled)}",
-            f"{since}|{number_key(dialog.callee)}",
-        }
+        to, caller, dialled = self._host(dialog.dst), number_key(dialog.caller), number_key(dialog.dialled)
+        keys = [(to, caller)] if caller == dialled else [(to, caller), (to, dialled)]
+        if dialog.first_side != "caller":
+            keys.append((self._host(dialog.src), number_key(dialog.callee)))
+        return keys
 
     def _host(self, address: str) -> str:
         if not self.site.pbx:
@@ -104,6 +110,8 @@ class Correlator:
 
     def _by_names(self, invite: Dialog, names: Sequence[str], groups: dict[int, Group]) -> int | None:
         here = self._host(invite.src)
+        if here not in self._open_at:
+            return None
         keys = {number_key(name) for name in names if name}
         best: tuple[int, ...] = ()
         found = None

@@ -7,10 +7,10 @@ Laws
 
 from collectors.records import FeatureUse
 from collectors.sip.address import tag, text
-from collectors.sip.features import of_media, of_redirect
+from collectors.sip.features import is_focus, of_media, of_redirect
 from collectors.sip.limits import Limits
 from collectors.sip.message import Message
-from collectors.sip.sdp import media
+from collectors.sip.sdp import NO_MEDIA, media
 from collectors.sip.state import ANSWERED, ENDED, TRYING, Dialog, Fork
 
 RETRY = frozenset((401, 407, 413, 414, 415, 416, 420, 421, 422, 488, 491, 494))
@@ -39,6 +39,8 @@ def answer(dialog: Dialog, at_us: int, message: Message, contact: str) -> None:
 def note_media(dialog: Dialog, message: Message, at_us: int) -> None:
     """What is agreed now: the seat that uses it is the phone's, so it is the caller on the caller's own leg."""
     found = media(message.body)
+    if found is NO_MEDIA and not is_focus(message):
+        return
     endpoint = dialog.callee if dialog.side == "callee" else dialog.caller
     for use in of_media(found, message, endpoint, at_us // 1000):
         add_use(dialog, use, once=True)
@@ -184,7 +186,10 @@ REASON_MAX_CHARS = 200
 
 def _session_expires_us(message: Message) -> int:
     """Session-Expires as agreed (RFC 4028 section 4), as a span; 0 where no session timer runs."""
-    value = message.get(b"Session-Expires").partition(b";")[0].strip()
+    value = message.get(b"Session-Expires")
+    if not value:
+        return 0
+    value = value.partition(b";")[0].strip()
     return int(value[:9]) * 1_000_000 if value.isdigit() else 0
 
 

@@ -24,7 +24,8 @@ def legs_of(group: Group, site: Site) -> list[SipLeg]:
     call_key = leg_key(group.dialogs[0])
     legs: list[SipLeg] = []
     for dialog in group.dialogs:
-        legs.append(_leg(dialog, call_key, len(legs), site))
+        key = leg_key(dialog) if legs else call_key
+        legs.append(_leg(dialog, key, call_key, len(legs), site))
         for fork in dialog.forks:
             legs.append(_branch(dialog, fork, call_key, len(legs)))
     return legs
@@ -56,9 +57,9 @@ def _ms(at_us: int) -> int | None:
     return at_us // 1000 if at_us else None
 
 
-def _leg(dialog: Dialog, call_key: str, index: int, site: Site) -> SipLeg:
+def _leg(dialog: Dialog, key: str, call_key: str, index: int, site: Site) -> SipLeg:
     return SipLeg(
-        key=leg_key(dialog),
+        key=key,
         call_key=call_key,
         started_at_ms=dialog.started_us // 1000,
         ended_at_ms=dialog.ended_us // 1000,

@@ -12,7 +12,6 @@ from collectors.sip.message import Message, parse
 from collectors.sip.names import NAMES, are_plain
 
 _MATTERS = frozenset(NAMES) - {b"Via"}
-_ODD = (b";;", b",,", b",;")
 
 
 def quick(data: bytes, short: Brief) -> Message | None:
@@ -54,7 +53,7 @@ def _doubled(lines: list[bytes]) -> bool:
 
 def _odd(first: dict[bytes, bytes]) -> bool:
     told = first.get(b"Via", b"") + first.get(b"Contact", b"")
-    return any(mark in told for mark in _ODD)
+    return b";;" in told or b",," in told or b",;" in told
 
 
 def read(data: bytes, short: Brief, counters: dict[str, int]) -> Message:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from collectors.records import FeatureUse, Record, Registration
 from collectors.sip.address import Address, bare, listed, param, read_address, tag, text, uri_of, user
-from collectors.sip.brief import Brief, brief
+from collectors.sip.brief import Brief
 from collectors.sip.limits import Limits
 from collectors.sip.message import Message, parse
 from collectors.sip.packets import SipPacket
@@ -47,7 +47,7 @@ class Registrar:
         """The endpoint that registered this contact, or nothing."""
         return self.contacts.get(bare(uri), "") if self.contacts and uri else ""
 
-    def request(self, packet: SipPacket, data: bytes, short: Brief) -> None:
+    def request(self, packet: SipPacket, data: bytes, short: Brief, plain: bool) -> None:
         method, _, call_id, cseq = short
         key = call_id + b"\0" + cseq
         if key in self.transactions:
@@ -55,7 +55,7 @@ class Registrar:
             return
         if len(self.transactions) >= self.limits.transactions:
             self._forget_oldest()
-        self.transactions[key] = Transaction(packet.at_us, method, packet.src, packet.dst, data)
+        self.transactions[key] = Transaction(packet.at_us, method, packet.src, packet.dst, data, plain)
 
     def _forget_oldest(self) -> None:
         oldest = next(iter(self.transactions))
@@ -74,7 +74,8 @@ class Registrar:
         if status >= 300:
             self.counters["refused"] += 1
             return
-        request = _again(said, self.counters)
+        again = asked.method, 0, call_id, cseq
+        request = read(said, again, self.counters) if asked.plain else parse(said)
         if asked.method == b"REGISTER":
             self._registered(asked, request, message or read(data, short, self.counters), packet.at_us)
         elif asked.method == b"MESSAGE":
@@ -165,7 +166,7 @@ class Registrar:
         one went, is the same message."""
         mark = b"\0relay\0" + request.get(b"Content-Type") + b"\0" + _sender(request) + b"\0" + request.body
         passed = self.transactions.get(mark + asked.src.encode())
-        onward = Transaction(asked.at_us, b"", asked.src, asked.dst, b"", True)
+        onward = Transaction(asked.at_us, b"", asked.src, asked.dst, b"", False, True)
         self.transactions[mark + asked.dst.encode()] = onward
         return passed is not None and passed.dst == asked.src
 
@@ -213,12 +214,6 @@ class Registrar:
     def restore(self, transactions: dict[bytes, Transaction], bindings: dict[str, Binding], swept_us: int) -> None:
         self.transactions, self.bindings, self.swept_us = transactions, bindings, swept_us
         self.contacts = {binding.contact: binding.endpoint for binding in bindings.values() if not binding.ended}
-
-
-def _again(data: bytes, counters: dict[str, int]) -> Message:
-    """A request that was kept until its answer came."""
-    short = brief(data)
-    return read(data, short, counters) if short else parse(data)
 
 
 def _seconds(value: bytes) -> int | None:

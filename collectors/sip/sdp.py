@@ -14,14 +14,13 @@ class Media(Struct, frozen=True, gc=False):
 
 
 NO_MEDIA = Media()
-_HELD_MARKS = (b"a=sendonly", b"a=inactive", b" 0.0.0.0")
 
 
 def media(body: bytes) -> Media:
     """Read an SDP body, or the SDP part of a multipart body."""
     if b"m=" not in body:
         return NO_MEDIA
-    held = any(mark in body for mark in _HELD_MARKS) and _held(body)
+    held = (b"a=sendonly" in body or b"a=inactive" in body or b" 0.0.0.0" in body) and _held(body)
     fax = b"\nm=image " in body and _port(body, b"\nm=image ") and b"udptl t38" in body.lower()
     video = b"\nm=video " in body and _port(body, b"\nm=video ")
     secure = b"/SAVP" in body

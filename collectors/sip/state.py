@@ -44,6 +44,8 @@ class Dialog(Struct, array_like=True):
     started_us: int
     last_us: int
     first_cseq: bytes = b""
+    first_side: Side = "callee"
+    """`side` as it was when the dialog began: two calls that become one change it."""
     phase: int = TRYING
     ringing_us: int = 0
     acked_us: int = 0
@@ -102,6 +104,8 @@ class Transaction(Struct, array_like=True):
     src: str
     dst: str
     data: bytes
+    plain: bool = False
+    """Whether `brief` could read it."""
     done: bool = False
 
 

@@ -1,0 +1,159 @@
+"""The legs of one call -> the call. Pure, and the order of the legs does not matter.
+
+Laws
+- The caller's own leg (and what continued it after a redirection) tells when the call was answered and how long it was
+  connected, whatever happened behind the phone system: ring group, queue, transfer. Other legs add who took part.
+- Where the caller's leg has no heard end, the last end of any other leg is the last sign of life of the call.
+- A leg never has a negative span: a clock that was set back during a call gives a call of no length, not an odd number.
+"""
+
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+
+from collectors.records import Call, FeatureUse, Party
+from collectors.sip.address import same_number
+from collectors.sip.leg import SipLeg
+from collectors.sip.packets import host
+
+SAME_USE_MS = 2_000
+"""A hold or transfer that the phone system passes on shows on the other leg within this time: it is one use."""
+
+_order = attrgetter("started_at_ms", "index", "key")
+
+
+def join(legs: Sequence[SipLeg]) -> Call:
+    """The call that all legs known under one key make. At least one leg."""
+    rows = sorted(legs, key=_order)
+    own = [leg for leg in rows if leg.side == "caller" and not leg.forked] or rows[:1]
+    main = next((leg for leg in own if leg.answered_at_ms is not None), own[-1])
+    others = [leg for leg in rows if all(leg is not known for known in own)]
+    answerer = _answered_by(main, others)
+    return Call(
+        key=rows[0].call_key,
+        started_at_ms=own[0].started_at_ms,
+        answered_at_ms=main.answered_at_ms,
+        ended_at_ms=max(max(leg.ended_at_ms for leg in rows), main.answered_at_ms or 0, own[0].started_at_ms),
+        talk_ms=_talk_ms(main, others),
+        outcome=main.outcome,
+        caller=Party(own[0].caller, own[0].trunk_in or own[0].caller),
+        dialled=own[0].dialled,
+        answered_by=answerer,
+        offered=_offered(main, others),
+        trunk_in=own[0].trunk_in,
+        trunk_out=next((leg.trunk_out for leg in (*others, main) if leg.trunk_out), ""),
+        features=tuple(_features(rows, own[0], main, others, answerer)),
+        ending=main.ending,
+        legs=len(rows),
+        complete=True,
+    )
+
+
+def _talk_ms(main: SipLeg, others: Sequence[SipLeg]) -> int:
+    if main.answered_at_ms is None:
+        return 0
+    ended_at_ms = main.ended_at_ms
+    if main.ending == "assumed":
+        ended_at_ms = max([ended_at_ms, *(leg.ended_at_ms for leg in others)])
+    return max(0, ended_at_ms - main.answered_at_ms)
+
+
+def _party(leg: SipLeg) -> Party:
+    """Whom a leg was to reach; for a pickup, who made it."""
+    if leg.side == "pickup":
+        return Party(leg.caller, leg.trunk_in or leg.caller)
+    return Party(leg.callee if leg.forked else leg.dialled or leg.callee, leg.trunk_out or leg.callee)
+
+
+def _answered_by(main: SipLeg, others: Sequence[SipLeg]) -> Party | None:
+    """The leg that was answered first behind the phone system; where there is none, what was dialled answered itself. A
+    leg that was further switched (a proxy in between, the phone system of another office) does not count where one
+    behind it does."""
+    answered = [leg for leg in others if leg.answered_at_ms is not None]
+    picked = [leg for leg in answered if leg.side == "pickup"]
+    if picked or answered:
+        last_hops = [leg for leg in answered if not _goes_on(leg, answered)]
+        return _party(min(picked or last_hops or answered, key=lambda leg: (leg.answered_at_ms, leg.index)))
+    if main.answered_at_ms is None or any(not leg.forked for leg in others):
+        return None
+    if others and main.contact:
+        return Party(main.contact, main.contact)
+    return Party(main.dialled, main.trunk_out or main.callee)
+
+
+def _goes_on(leg: SipLeg, others: Sequence[SipLeg]) -> bool:
+    """Whether whoever this leg leads to has passed the call on: another leg comes from there, for the same caller or number.
+    (A phone that was called and then calls somebody itself does so in its own name.)"""
+    return any(
+        other is not leg and _leads_to(leg, other) and (other.caller == leg.caller or other.dialled == leg.dialled)
+        for other in others
+    )
+
+
+def _leads_to(leg: SipLeg, other: SipLeg) -> bool:
+    """A datagram's port tells who sent it; a stream's does not, and where all share one host nothing can be told."""
+    if other.transport == "udp":
+        return leg.dst == other.src
+    return host(leg.dst) == host(other.src) != host(leg.src)
+
+
+def _offered(main: SipLeg, others: Sequence[SipLeg]) -> tuple[str, ...]:
+    """Who was rung or took part, in order, each once."""
+    if not others:
+        rang = main.ringing_at_ms is not None or main.answered_at_ms is not None
+        return (main.trunk_out or main.callee,) if rang else ()
+    forked = [main.contact] if main.contact and any(leg.forked for leg in others) else []
+    reached = [_party(leg).endpoint for leg in others if leg.forked or not _goes_on(leg, others)]
+    return tuple(dict.fromkeys(name for name in (*forked, *reached) if name))
+
+
+def _features(
+    rows: Sequence[SipLeg], first: SipLeg, main: SipLeg, others: Sequence[SipLeg], answerer: Party | None
+) -> Iterator[FeatureUse]:
+    """The uses of all legs, each code and endpoint once with its count, in the order of their time."""
+    found = sorted((use for leg in rows for use in leg.features), key=lambda use: use.at_ms)
+    if ring := _ring_group(first, main, others, answerer):
+        found.append(ring)
+    by_user: dict[tuple[str, str], list[int]] = {}
+    for use in found:
+        times = by_user.setdefault((use.code, use.endpoint), [])
+        if not times or use.at_ms - times[-1] > SAME_USE_MS:
+            times.append(use.at_ms)
+    for (code, endpoint), times in sorted(by_user.items(), key=lambda item: (item[1][0], item[0])):
+        yield FeatureUse(code=code, endpoint=endpoint, at_ms=times[0], count=len(times))
+
+
+def _ring_group(first: SipLeg, main: SipLeg, others: Sequence[SipLeg], answerer: Party | None) -> FeatureUse | None:
+    """Two or more endpoints that rang at once for one INVITE: a group, where it was none of them that was dialled. It is
+    used by who answered, since that seat has the feature; else by the caller."""
+    for leg in others:
+        together = {leg.callee} | {other.callee for other in others if _rang_together(leg, other)}
+        if leg.forked and main.contact:
+            together.add(main.contact)
+        if len(together) < 2:
+            continue
+        if any(same_number(name, first.dialled) for name in together):
+            return FeatureUse(code="simultaneous_ring", endpoint=first.dialled, at_ms=leg.started_at_ms)
+        user = answerer.endpoint if answerer is not None else first.caller
+        return FeatureUse(code="ring_group", endpoint=user, at_ms=leg.started_at_ms)
+    return None
+
+
+def _rang_together(one: SipLeg, other: SipLeg) -> bool:
+    """Made by the same sender, and both ringing at some time: the later one began before the earlier was decided."""
+    if one is other or one.side != "callee" or other.side != "callee" or not _same_sender(one, other):
+        return False
+    begun = max(one.started_at_ms, other.started_at_ms)
+    return all(
+        begun <= (leg.answered_at_ms or leg.ended_at_ms) and begun - leg.started_at_ms < _ALERT_MS
+        for leg in (one, other)
+    )
+
+
+def _same_sender(one: SipLeg, other: SipLeg) -> bool:
+    if one.transport == "udp" and other.transport == "udp":
+        return one.src == other.src
+    return host(one.src) == host(other.src)
+
+
+_ALERT_MS = 180_000
+"""Nothing rings longer than timer C (RFC 3261 section 16.6)."""
