@@ -8,14 +8,16 @@ from collectors.hep.collect import HepCollector
 from collectors.hep.config import HepConfig
 from collectors.hep.read import read, sniff
 from collectors.hep.stream import HepStream
-from collectors.sip.kind import join
+from collectors.sip.join import join
 from collectors.sip.leg import SipLeg
+from collectors.sip.limits import Limits
 from collectors.sip.site import Site
 from collectors.sip.tracker import Tracker
 
 
 def _tracker(config: HepConfig) -> Tracker:
-    return Tracker(site=Site(pbx=config.pbx, trunks=config.trunks, services=config.services))
+    site = Site(pbx=config.pbx, trunks=config.trunks, services=config.services)
+    return Tracker(Limits(calls=config.calls), site)
 
 
 def _open(config: HepConfig, context: Context) -> HepCollector:
