@@ -8,7 +8,9 @@ import click
 @click.command()
 @click.option("--for", "seconds", type=click.FloatRange(min=1), metavar="SECONDS", help="End by itself, and compare.")
 @click.option("--folder", metavar="DIR", help="Where files go; a new temporary folder unless it is given.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8042, show_default=True, help="Of the status page.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="PORT", default=8042, show_default=True, help="Of the status page."
+)
 def demo(seconds: float | None, folder: str | None, port: int) -> None:
     """Play a small office into an agent that reports to a receiver, all on loopback.
 

@@ -48,7 +48,8 @@ def _plain_help(command: click.Command) -> str:
 
 
 def _options(context: click.Context, command: click.Command) -> Iterator[str]:
-    records = [record for param in command.get_params(context) if (record := param.get_help_record(context))]
+    options = [param for param in command.get_params(context) if isinstance(param, click.Option)]
+    records = [record for option in options if (record := option.get_help_record(context))]
     yield from _table(("option", "meaning"), ((f"`{option}`", text) for option, text in records))
 
 
@@ -116,7 +117,7 @@ def _default(field: structs.FieldInfo) -> str:
     if field.required:
         return "**required**"
     value = field.default if field.default is not NODEFAULT else field.default_factory()
-    return "" if isinstance(value, Struct) or value in ("", ()) else f"`{_toml(value)}`"
+    return "" if isinstance(value, Struct) or value in ("", (), {}) else f"`{_toml(value)}`"
 
 
 def _toml(value: Any) -> str:

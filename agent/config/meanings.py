@@ -11,8 +11,8 @@ TABLES: dict[str, str] = {
     ),
     "metering": "How minutes are billed and what a seat is.",
     "metering.levels": (
-        "Feature levels, from the smallest to the largest: a seat's level of a day is the first that holds all the features "
-        "that the seat used. A table each: `[[metering.levels]]`."
+        "Feature levels, from the smallest to the largest; each holds what those before it hold. A seat's level of a day is "
+        "the first that holds all the features that the seat used. A table each: `[[metering.levels]]`."
     ),
     "ledger": "Where records are kept, and how much.",
     "source": "What is listened to, a table each: `[[source]]`. Besides these two keys it has those of its kind, below.",
@@ -59,9 +59,15 @@ KEYS: dict[str, str] = {
     "source.asterisk_cdr.trunks": "Endpoints that are lines outside (`carrier` of `PJSIP/carrier-00000001`); `*` allowed.",
     "source.asterisk_cdr.settle_s": "How long after its last record a call is taken for whole; what comes later corrects it.",
     "source.asterisk_cdr.poll_s": "How often to look for new lines.",
+    "source.sip.path": "The capture file (pcap or pcapng). It is read once, to its end.",
+    "source.sip.pbx": "Addresses (`ip` or `ip:port`) of one phone system that speaks from several of them.",
+    "source.sip.trunks": 'Names of trunks, each with its address: `{ carrier = "198.51.100.7" }`.',
+    "source.sip.services": 'Numbers that a feature answers: `{ 300 = "auto_attendant" }`.',
+    "source.sip.calls": "How many calls are followed at once; beyond, the oldest is handed in as it stands.",
     "source.hep.listen": "Address and UDP port to listen on.",
     "source.hep.password": "What chunk 14 of every datagram must hold; needed as soon as the address is not loopback.",
     "source.hep.journal_limit_mb": "How much disk the datagrams may take that wait for the ledger.",
+    "source.hep.calls": "How many calls are followed at once; beyond, the oldest is handed in as it stands.",
     "source.hep.pbx": "Addresses (`ip` or `ip:port`) of one phone system that speaks from several of them.",
     "source.hep.trunks": 'Names of trunks, each with its address: `{ carrier = "198.51.100.7" }`.',
     "source.hep.services": 'Numbers that a feature answers: `{ 300 = "auto_attendant" }`.',

@@ -100,18 +100,18 @@ def _services(services: dict[str, str], path: Path) -> Iterator[Fault]:
 
 
 def _unreachable(config: Config, index: int) -> Iterator[Fault]:
-    """A seat-day gets the first level that holds all it used, so an earlier level with as much hides this one."""
+    """A level holds what those before it hold, and a seat-day gets the first that holds all it used: a level that adds
+    nothing is never the first."""
+    held = {feature for earlier in config.metering.levels[:index] for feature in earlier.features}
     here = config.metering.levels[index]
-    for earlier in config.metering.levels[:index]:
-        if set(here.features) <= set(earlier.features):
-            yield Fault(
-                path=("metering", "levels", index),
-                at="key",
-                severity="warning",
-                message=f"no seat can reach the level `{here.name}`: `{earlier.name}` before it has all its features",
-                hint="list levels from the smallest to the largest",
-            )
-            return
+    if index and set(here.features) <= held:
+        yield Fault(
+            path=("metering", "levels", index),
+            at="key",
+            severity="warning",
+            message=f"no seat can reach the level `{here.name}`: the levels before it have all its features",
+            hint="list levels from the smallest to the largest",
+        )
 
 
 def _web(config: Config) -> Iterator[Fault]:
@@ -166,7 +166,13 @@ def _struct_values(config: Struct, path: Path) -> Iterator[Fault]:
         value = getattr(config, field.name)
         if field.encode_name == "services" and isinstance(value, dict):
             yield from _services(value, (*path, "services"))
-        elif not isinstance(value, str) or not value:
+        elif not isinstance(value, str):
+            continue
+        elif field.encode_name == "path" and not value:
+            yield Fault(
+                path=(*path, "path"), message=f"`{dotted((*path, 'path'))}` is empty: it must name a file", at="key"
+            )
+        elif not value:
             continue
         elif field.encode_name == "timezone" and value != "auto" and value[0] not in "+-":
             yield from _timezone(value, (*path, "timezone"))

@@ -59,7 +59,7 @@ def _number(info: inspect.IntType | inspect.FloatType) -> str:
     if low is not None:
         return f"{text} of at least {low}"
     if info.gt is not None:
-        return f"{text} above {info.gt}"
+        return f"{text} above {info.gt}" + (f", at most {high}" if high is not None else "")
     return f"{text} of at most {high}" if high is not None else text
 
 

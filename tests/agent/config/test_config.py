@@ -170,9 +170,12 @@ def test_a_level_may_only_name_features_of_the_catalogue(file: Path) -> None:
 
 
 def test_a_level_that_no_seat_can_reach_is_a_warning(file: Path) -> None:
-    text = SITE + '[[metering.levels]]\nname = "all"\nfeatures = ["hold"]\n[[metering.levels]]\nname = "none"\n'
-    found = [one for one in loaded(file, text).warnings if one.path == "metering.levels[1]"]
-    assert [(one.severity, one.line) for one in found] == [("warning", 7)]
+    levels = (("basic", '"hold"'), ("more", '"fax"'), ("again", '"hold", "fax"'))
+    text = SITE + "".join(
+        f'[[metering.levels]]\nname = "{name}"\nfeatures = [{features}]\n' for name, features in levels
+    )
+    found = [one for one in loaded(file, text).warnings if one.path.startswith("metering")]
+    assert [(one.severity, one.path, one.line) for one in found] == [("warning", "metering.levels[2]", 10)]
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8042", "192.0.2.7:8042", "[::]:8042"])
@@ -264,3 +267,8 @@ def test_a_number_can_only_be_answered_by_a_feature_of_the_catalogue(file: Path)
     table = f'[[source]]\nname = "a"\nkind = "tape"\npath = "{file}"\nservices = {{ 300 = "auto_attendnat" }}\n'
     found = the_finding(file, SITE + table)
     assert (found.line, found.column, found.hint) == (8, 20, "did you mean `auto_attendant`?")
+
+
+def test_a_source_without_a_file_to_read_is_refused(file: Path) -> None:
+    found = the_finding(file, SITE + '[[source]]\nname = "a"\nkind = "tape"\npath = ""\n')
+    assert (found.line, found.message) == (7, "`source[0].path` is empty: it must name a file")
