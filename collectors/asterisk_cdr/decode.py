@@ -12,16 +12,26 @@ Laws
 """
 
 import csv
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, islice
 
 from msgspec import Struct, field
 
 from collectors.asterisk_cdr import conference
 from collectors.asterisk_cdr.channel import endpoint
 from collectors.asterisk_cdr.leg import AsteriskLeg
-from collectors.asterisk_cdr.stamps import SAMPLE_ROWS, SECONDS, Stamps, made_at_s, nearest, zone_found, zone_named
+from collectors.asterisk_cdr.stamps import (
+    SAMPLE_ROWS,
+    SECONDS,
+    NoStamp,
+    Stamps,
+    made_at_s,
+    nearest,
+    zone_found,
+    zone_named,
+)
 from collectors.records import EXCERPT_MAX_BYTES, Reject
 
 COLUMNS = (
@@ -112,16 +122,16 @@ class Decoder:
         if b"\r" in data:
             lines = [line.rstrip(b"\r") for line in lines]
         texts = _texts(data, lines)
-        rows = _rows(texts) if b"\0" not in data and max(map(len, lines), default=0) <= LINE_MAX_BYTES else None
+        simple = b"\0" not in data and max(map(len, lines), default=0) <= LINE_MAX_BYTES
+        rows: Sequence[Row | Fault] = (_rows(texts) if simple else None) or [*map(_row, lines, texts)]
         if self._automatic:
-            self._settle_zone(rows if rows is not None else [])
+            self._settle_zone(rows)
         legs: list[AsteriskLeg] = []
         rejects: list[Reject] = []
-        for number, (line, text) in enumerate(zip(lines, texts, strict=True)):
-            row: Row | None = rows[number] if rows is not None else None
+        for number, (line, text, row) in enumerate(zip(lines, texts, rows, strict=True)):
             try:
-                if row is None:
-                    row = _row(line, text)
+                if isinstance(row, Fault):
+                    raise row
                 if row:
                     legs.append(leg := self._leg(line, text, row))
                     if leg.lastapp in conference.APPLICATIONS:
@@ -202,7 +212,7 @@ class Decoder:
     def _instants(self, row: Row, column: int) -> tuple[int, ...]:
         try:
             return self._stamps.learn(row[column])
-        except ValueError:
+        except NoStamp:
             name = COLUMNS[column]
             text = f"Column {column + 1}, {name}, is {row[column]!r}; a time is written YYYY-MM-DD HH:MM:SS."
             raise Fault("bad_time", text) from None
@@ -218,9 +228,10 @@ class Decoder:
             return hashed
         return f"{hashed}/{number}"
 
-    def _settle_zone(self, rows: list[Row]) -> None:
+    def _settle_zone(self, rows: Sequence[Row | Fault]) -> None:
         """Find the zone once, and again where the rows of a whole batch contradict it (`usegmtime` was switched)."""
-        pairs = [(_uniqueid(row), row[9]) for row in rows[:SAMPLE_ROWS] if len(row) >= 17]
+        told = (row for row in rows if isinstance(row, list) and 17 <= len(row) <= 21)
+        pairs = [(_uniqueid(row), row[9]) for row in islice(told, SAMPLE_ROWS)]
         found = zone_found(pairs, self._site_zone) if not self.state.zone or len(pairs) >= SAMPLE_ROWS // 2 else ""
         if found:
             self.state.zone = found
@@ -305,16 +316,16 @@ def _rows(texts: list[str]) -> list[Row] | None:
     return rows[:-1] if len(rows) == len(texts) + 1 else None
 
 
-def _row(line: bytes, text: str) -> Row:
-    """One line by itself. Raises Fault."""
+def _row(line: bytes, text: str) -> Row | Fault:
+    """One line by itself."""
     if len(line) > LINE_MAX_BYTES:
-        raise Fault("line_too_long", f"The line is longer than {LINE_MAX_BYTES} bytes.")
+        return Fault("line_too_long", f"The line is longer than {LINE_MAX_BYTES} bytes.")
     if b"\0" in line:
-        raise Fault("null_bytes", "The line holds null bytes, as a file does after a power cut.")
+        return Fault("null_bytes", "The line holds null bytes, as a file does after a power cut.")
     try:
         rows = list(csv.reader((text, _END)))
     except csv.Error as error:
-        raise Fault("bad_csv", f"The line is no CSV: {error}.") from error
+        return Fault("bad_csv", f"The line is no CSV: {error}.")
     if len(rows) != 2:
-        raise Fault("unterminated_quote", "A quoted column is not closed at the end of the line.")
+        return Fault("unterminated_quote", "A quoted column is not closed at the end of the line.")
     return rows[0]

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from collectors.asterisk_cdr.channel import rung
+from collectors.asterisk_cdr.channel import local_name, rung
 from collectors.asterisk_cdr.leg import AsteriskLeg
-from collectors.records import FeatureUse, Party
+from collectors.records import FeatureUse
 
-CALLER, MAILBOX, MEMBER = "caller", "mailbox", "member"
+CALLER, MAILBOX, MEMBER, PARKER = "caller", "mailbox", "member", "parker"
 
 APPS = {
     "BackGround": ("auto_attendant", CALLER),
@@ -29,8 +29,8 @@ APPS = {
     "VoiceMail": ("voicemail_deposit", MAILBOX),
     "MiniVM": ("voicemail_deposit", MAILBOX),
     "VoiceMailMain": ("voicemail_retrieve", CALLER),
-    "Park": ("park", CALLER),
-    "ParkAndAnnounce": ("park", CALLER),
+    "Park": ("park", PARKER),
+    "ParkAndAnnounce": ("park", PARKER),
     "ParkedCall": ("park", CALLER),
     "Pickup": ("pickup", CALLER),
     "PickupChan": ("pickup", CALLER),
@@ -75,15 +75,13 @@ class Transfer(Struct, frozen=True):
     before: AsteriskLeg
 
 
-def used(
-    rows: Sequence[AsteriskLeg], own: Sequence[AsteriskLeg], answerer: Party | None, moves: Sequence[Transfer]
-) -> tuple[FeatureUse, ...]:
+def used(rows: Sequence[AsteriskLeg], own: Sequence[AsteriskLeg], moves: Sequence[Transfer]) -> tuple[FeatureUse, ...]:
     """The uses, in the order of their time, each code and endpoint once with its count."""
     first: dict[tuple[str, str], int] = {}
     for row in rows:
         if not row.seen_from_b:
             for code, who in _shown(row):
-                first.setdefault((code, _user(who, row, own, answerer)), row.started_at_ms)
+                first.setdefault((code, _user(who, row, rows, own)), row.started_at_ms)
     for code, by, at_ms in _forwards(own):
         first.setdefault((code, by), at_ms)
     found = [FeatureUse(code=code, endpoint=by, at_ms=at_ms) for (code, by), at_ms in first.items()]
@@ -95,27 +93,57 @@ def used(
 
 def _shown(row: AsteriskLeg) -> Iterator[tuple[str, str]]:
     """Codes, and by whom."""
-    if row.lastapp in APPS:
+    if row.lastapp in APPS and not (row.lastapp == "Park" and row.dstchannel):  # with a B it is the end of a parking
         yield APPS[row.lastapp]
     if row.dcontext in CONTEXTS:
         yield CONTEXTS[row.dcontext]
     if row.dcontext.startswith("ivr-") or row.dst in IVR_EXTENSIONS:
         yield "auto_attendant", CALLER
-    if row.lastapp == "Dial" and "&" in row.lastdata and row.dcontext != "ext-group":
+    if row.lastapp == "Dial" and "&" in row.lastdata.partition(",")[0] and row.dcontext != "ext-group":
         members = rung(row.lastdata)
-        if len(members) > 1:
-            yield ("simultaneous_ring", row.dst) if row.dst in members else ("ring_group", MEMBER)
+        if row.dst in members or len(members) == 1:
+            yield "simultaneous_ring", row.dst if row.dst in members else members[0]
+        elif members:
+            yield "ring_group", MEMBER
 
 
-def _user(who: str, row: AsteriskLeg, own: Sequence[AsteriskLeg], answerer: Party | None) -> str:
-    caller = row.endpoint or own[0].endpoint
+def _user(who: str, row: AsteriskLeg, rows: Sequence[AsteriskLeg], own: Sequence[AsteriskLeg]) -> str:
+    caller = row.endpoint or own[0].endpoint or own[0].dst_endpoint
     if who == CALLER:
         return caller
     if who == MEMBER:
-        return answerer.endpoint if answerer is not None and answerer.endpoint else caller
+        return _member(row, rows) or caller
     if who == MAILBOX:
         return mailbox(row) or caller
+    if who == PARKER:
+        return _parker(row, rows) or caller
     return who
+
+
+def _member(row: AsteriskLeg, rows: Sequence[AsteriskLeg]) -> str:
+    """Who answered where this row's group or queue was called."""
+    same = (other for other in rows if other.lastapp == row.lastapp and other.lastdata == row.lastdata)
+    members = (device(other, rows) for other in same if other.disposition == "ANSWERED")
+    return next((member for member in members if member), "")
+
+
+def _parker(row: AsteriskLeg, rows: Sequence[AsteriskLeg]) -> str:
+    """Who talked to the one who is parked, until then."""
+    for before in rows:
+        gap = row.started_at_ms - before.ended_at_ms
+        if before.channel == row.channel and before.dst_endpoint and abs(gap) <= SAME_MOMENT_MS:
+            return before.dst_endpoint
+    return ""
+
+
+def device(row: AsteriskLeg, rows: Sequence[AsteriskLeg]) -> str:
+    """The endpoint that a row's B is; behind a Local channel (queues and ring groups of FreePBX) the one that its other
+    half has called."""
+    name = local_name(row.dstchannel)
+    if row.dst_endpoint or not name:
+        return row.dst_endpoint
+    behind = (other for other in rows if local_name(other.channel) == name and other.disposition == "ANSWERED")
+    return next((other.dst_endpoint for other in behind if other.dst_endpoint), "")
 
 
 def mailbox(row: AsteriskLeg) -> str:

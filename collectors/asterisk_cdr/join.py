@@ -17,7 +17,7 @@ from itertools import pairwise
 from operator import attrgetter
 
 from collectors.asterisk_cdr import features
-from collectors.asterisk_cdr.channel import local_name, rung
+from collectors.asterisk_cdr.channel import rung
 from collectors.asterisk_cdr.conference import APPLICATIONS
 from collectors.asterisk_cdr.leg import AsteriskLeg
 from collectors.records import Call, Outcome, Party
@@ -38,7 +38,6 @@ def join(legs: Sequence[AsteriskLeg]) -> Call:
     first = own[0]
     talk_ms, answered_at = _talk(answered, seen_from_b) if answered else (0, None)
     moves = features.transfers(rows)
-    party = _answered_by(answered, rows)
     return Call(
         key=first.call_key,
         started_at_ms=min(row.started_at_ms for row in own),
@@ -48,11 +47,11 @@ def join(legs: Sequence[AsteriskLeg]) -> Call:
         outcome="answered" if answered else _outcome(own),
         caller=_caller(first),
         dialled=_dialled(own, moves),
-        answered_by=party,
-        offered=_offered(rows, own),
+        answered_by=_answered_by(answered, rows),
+        offered=_offered(rows, first),
         trunk_in=first.trunk_in,
         trunk_out=_trunk_out(rows),
-        features=features.used(rows, own, party, moves),
+        features=features.used(rows, own, moves),
         legs=len(rows),
     )
 
@@ -60,9 +59,10 @@ def join(legs: Sequence[AsteriskLeg]) -> Call:
 def _of_one(leg: AsteriskLeg) -> Call:
     """What `join` gives for one leg, without the lists: most calls are one row."""
     up = is_up(leg)
-    party = _answered_by((leg,), (leg,)) if up else None
     devices = rung(leg.lastdata) if leg.lastapp == "Dial" else ()
-    plain = len(devices) == 1 and devices[0] == leg.dst_endpoint and leg.dst not in PLACELESS
+    plain = (
+        len(devices) == 1 and devices[0] == leg.dst_endpoint and leg.dst not in PLACELESS and "&" not in leg.lastdata
+    )
     plain = plain and leg.dcontext not in features.CONTEXTS and leg.dcontext[:4] != "ivr-"
     return Call(
         key=leg.call_key,
@@ -73,11 +73,11 @@ def _of_one(leg: AsteriskLeg) -> Call:
         outcome="answered" if up else _OUTCOMES[leg.disposition],
         caller=_caller(leg),
         dialled=leg.dst if plain else _dialled((leg,), ()),
-        answered_by=party,
-        offered=devices if plain else _offered((leg,), (leg,)),
+        answered_by=_answered_by((leg,), (leg,)) if up else None,
+        offered=devices if plain else _offered((leg,), leg),
         trunk_in=leg.trunk_in,
         trunk_out=leg.trunk_out,
-        features=() if plain else features.used((leg,), (leg,), party, ()),
+        features=() if plain else features.used((leg,), (leg,), ()),
     )
 
 
@@ -181,26 +181,19 @@ def _answered_by(answered: Sequence[AsteriskLeg], rows: Sequence[AsteriskLeg]) -
     by_time = sorted(answered, key=lambda row: row.answered_at_ms or 0) if len(answered) > 1 else answered
     for row in by_time:
         if row.disposition == "ANSWERED" and row.dstchannel and row.lastapp not in APPLICATIONS:
-            device = row.dst_endpoint or _behind_local(row, rows)
+            device = features.device(row, rows)
             if device:
                 return Party(device if device.isdigit() else row.dst, device)
     return Party(by_time[0].dst, "")
 
 
-def _behind_local(row: AsteriskLeg, rows: Sequence[AsteriskLeg]) -> str:
-    """The phone that a Local channel's other half has called (queues and ring groups of FreePBX)."""
-    name = local_name(row.dstchannel)
-    behind = (other.dst_endpoint for other in rows if name and local_name(other.channel) == name and is_up(other))
-    return next((device for device in behind if device), "")
-
-
-def _offered(rows: Sequence[AsteriskLeg], own: Sequence[AsteriskLeg]) -> tuple[str, ...]:
+def _offered(rows: Sequence[AsteriskLeg], first: AsteriskLeg) -> tuple[str, ...]:
     """All who were rung or took part. Others in a conference are calls of their own."""
     found: dict[str, None] = {}
     for row in rows:
         if row.lastapp in APPLICATIONS or row.seen_from_b:
             continue
-        if row.endpoint and row not in own:
+        if row.endpoint and row.endpoint != first.endpoint:
             found[row.endpoint] = None
         if row.lastapp == "Dial":
             found.update(dict.fromkeys(rung(row.lastdata)))

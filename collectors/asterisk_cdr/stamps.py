@@ -27,6 +27,10 @@ VOTES_NEEDED = 3
 SAMPLE_ROWS = 100
 
 
+class NoStamp(ValueError):
+    """The text is not `YYYY-MM-DD HH:MM:SS`."""
+
+
 class Stamps:
     """The stamps of one zone. `minutes` holds the milliseconds of the minutes met so far (`YYYY-MM-DD HH:MM:`) that are one
     instant each: with `SECONDS` they give most stamps by two look-ups. `learn` deals with all others."""
@@ -36,13 +40,14 @@ class Stamps:
         self.minutes: dict[str, int] = {}
 
     def learn(self, text: str) -> tuple[int, ...]:
-        """Both instants that the text may be, or the one. Raises ValueError where it is no stamp."""
-        if len(text) != 19 or not (text[:4] + text[5:7] + text[8:10]).isascii():
-            raise ValueError(text)
-        minute = datetime.strptime(text[:17], "%Y-%m-%d %H:%M:")
+        """Both instants that the text may be, or the one. Raises NoStamp."""
+        try:
+            minute = datetime.strptime(text[:17], "%Y-%m-%d %H:%M:")
+        except ValueError:
+            raise NoStamp(text) from None
         second = SECONDS.get(text[17:])
         if second is None or minute.strftime("%Y-%m-%d %H:%M:") != text[:17]:
-            raise ValueError(text)
+            raise NoStamp(text)
         instants = sorted({_ms(minute.replace(tzinfo=self.zone, fold=fold)) for fold in (0, 1)})
         if len(instants) == 2 and self._is_gap(minute):
             instants = instants[1:]
@@ -93,7 +98,7 @@ def zone_found(rows: Iterable[tuple[str, str]], site: str) -> str:
         made = made_at_s(uniqueid)
         try:
             wall = utc.learn(start)[0] // 1000
-        except ValueError:
+        except NoStamp:
             continue
         if made is None:
             continue
