@@ -44,7 +44,6 @@ class HepStream:
 
     def __init__(self, tracker: Tracker, key: bytes = b"") -> None:
         self.counters = dict.fromkeys(COUNTERS, 0)
-        self.sip_counters = tracker.counters
         self._tracker = tracker
         self._key = key
         self._rejects: list[Reject] = []
@@ -75,6 +74,11 @@ class HepStream:
         """Nothing has arrived for `idle_us`."""
         if self._newest_us:
             self._tracker.tick(self._newest_us + idle_us)
+
+    @property
+    def sip_counters(self) -> dict[str, int]:
+        """What the SIP in the datagrams came to, as the tracker counts it."""
+        return self._tracker.counters
 
     @property
     def newest_us(self) -> int:

@@ -98,9 +98,10 @@ async def until(true: Callable[[], object], seconds: float = 10) -> None:
 
 async def test_a_call_becomes_one_answered_leg(tmp_path: Path, port: Port) -> None:
     sink = Kept()
-    async with running(tmp_path, port, sink):
+    async with running(tmp_path, port, sink) as collector:
         port.send(*beginning(1, START_S), *end(1, START_S), later(START_S))
         await until(lambda: sink.legs)
+        assert collector.probe().counters["sip_messages"] == 7
     call = KIND.join(sink.legs)
     assert (call.caller.number, call.dialled, call.outcome, call.ending) == ("101", "202", "answered", "confirmed")
     assert (call.started_at_ms, call.talk_ms) == (START_S * 1000, TALK_S * 1000)
