@@ -21,9 +21,10 @@ Ending = Literal["confirmed", "assumed", "open"]
 BYE), and `ended_at_ms` is the last sign of life. `open`: the source stopped while the call was still up."""
 
 
-class Leg(Struct, frozen=True, kw_only=True, gc=False):
+class Leg(Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     """One part of a call as one source record (a CDR row, a SIP dialog) tells it. Each kind of source extends it
-    with the fields that its own `join` needs; the ledger stores it whole and gives it back unchanged."""
+    with the fields that its own `join` needs; the ledger stores it whole and gives it back unchanged. It is stored as an
+    array: new fields come last, with defaults, and none is ever taken out."""
 
     key: str
     call_key: str

@@ -101,7 +101,6 @@ class _Wire(Struct):
     sequence: str
     data: dict[str, str | int]
     specversion: str = "1.0"
-    datacontenttype: str = "application/json"
 
 
 def encode(event: MicroTransaction, source: str, epoch: str, sequence: int, recorded_ms: int) -> bytes:

@@ -128,7 +128,7 @@ class Intake:
             self._recall_metered(source, due, work)
             for call_key in due:
                 self._meter_call(source, call_key, work)
-            self._store_waiting(source)
+        self._store_waiting(work)
         self._write(work)
         return work
 
@@ -226,14 +226,17 @@ class Intake:
             _encode(booking.booked),
         )
 
-    def _store_waiting(self, source: Source) -> None:
-        fresh = [(key, call) for key, call in source.settling.calls.items() if not call.stored]
-        for _, call in fresh:
-            call.stored = True
-        self._db.conn.executemany(
-            "INSERT OR REPLACE INTO settling (source, call_key, news_at_ms) VALUES (?, ?, ?)",
-            [(source.id, key, call.news_at_ms) for key, call in fresh],
-        )
+    def _store_waiting(self, work: Work) -> None:
+        """A call may have settled and wait again in one transaction: what settled goes first, then what waits is written."""
+        self._db.conn.executemany("DELETE FROM settling WHERE source = ? AND call_key = ?", work.settled)
+        for source in self.sources.values():
+            fresh = [(key, call) for key, call in source.settling.calls.items() if not call.stored]
+            for _, call in fresh:
+                call.stored = True
+            self._db.conn.executemany(
+                "INSERT OR REPLACE INTO settling (source, call_key, news_at_ms) VALUES (?, ?, ?)",
+                [(source.id, key, call.news_at_ms) for key, call in fresh],
+            )
 
     # --- what belongs to no call
 
@@ -295,7 +298,6 @@ class Intake:
         conn.executemany(_UPSERT_CALL, list(work.calls.values()))
         for source_id, fresh in work.fresh.items():
             self._db.execute("UPDATE source SET calls = calls + ? WHERE id = ?", (fresh, source_id))
-        conn.executemany("DELETE FROM settling WHERE source = ? AND call_key = ?", work.settled)
         if corrections:
             self.count("corrections", corrections)
 

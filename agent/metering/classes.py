@@ -20,6 +20,12 @@ from agent.metering.rules import DialPlan
 CACHE_ENTRIES = 16_384
 """About 6 MB. A site of a thousand seats dials a few thousand different numbers a day; the library needs 100 us for one."""
 
+EMERGENCY_MAX_DIGITS = 6
+"""The longest emergency number of any country has five digits; the look-up is slow, so longer ones are not asked for."""
+
+NO_COUNTRY = "001"
+"""The library's region of numbers that belong to no country: +800 (free), +979 (premium), satellite networks."""
+
 _SEPARATORS = re.compile(r"[\s().\-/]")
 _BY_TYPE = {
     Type.TOLL_FREE: "toll_free",
@@ -70,6 +76,8 @@ def _outside(number: str, plan: DialPlan, outward: bool) -> Dialled:
 
 def _is_emergency(number: str, plan: DialPlan) -> bool:
     """With or without the outside line's digit: `911` and `9911`."""
+    if len(number) > EMERGENCY_MAX_DIGITS + len(plan.outside_line):
+        return False
     stripped = _without_outside_line(number, plan)
     return any(shortnumberinfo.is_emergency_number(digits, plan.country) for digits in {number, stripped})
 
@@ -95,15 +103,18 @@ def _parse(number: str, plan: DialPlan) -> pn.PhoneNumber | None:
 
 
 def _by_plan(parsed: pn.PhoneNumber, e164: str, plan: DialPlan) -> Dialled:
-    number_type = pn.number_type(parsed)
-    if number_type in (Type.TOLL_FREE, Type.PREMIUM_RATE):
-        return Dialled(_BY_TYPE[number_type], e164=e164)
-    region = pn.region_code_for_number(parsed) or pn.region_code_for_country_code(parsed.country_code or 0)
-    if region != plan.country and (parsed.country_code or 0) != pn.country_code_for_region(plan.country):
+    region = pn.region_code_for_number(parsed)
+    if region not in (plan.country, NO_COUNTRY) and not (region is None and _is_own_code(parsed, plan)):
+        country = region or pn.region_code_for_country_code(parsed.country_code or 0)
+        return Dialled("international", country=country, e164=e164)
+    if region is not None and (by_type := _BY_TYPE.get(pn.number_type(parsed))):
+        return Dialled(by_type, e164=e164)
+    if region == NO_COUNTRY:
         return Dialled("international", country=region, e164=e164)
-    if region not in (plan.country, "ZZ", "001"):
-        return Dialled("international", country=region, e164=e164)
-    if number_type in _BY_TYPE:
-        return Dialled(_BY_TYPE[number_type], e164=e164)
     local = plan.area and pn.national_significant_number(parsed).startswith(plan.area)
     return Dialled("local" if local else "national", e164=e164)
+
+
+def _is_own_code(parsed: pn.PhoneNumber, plan: DialPlan) -> bool:
+    """A number of the country's own code that the library knows no owner of, such as one not handed out yet."""
+    return parsed.country_code == pn.country_code_for_region(plan.country)

@@ -275,5 +275,5 @@ class Machine(RuleBasedStateMachine):
 
 TestLedgerAgainstModel = Machine.TestCase
 TestLedgerAgainstModel.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -141,6 +141,17 @@ def test_a_waiting_call_survives_a_restart(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_a_call_that_settled_and_waits_again_in_one_transaction_survives_a_restart(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, now_ms=NOON_MS)
+    rows = [row("c1", talk_s=None), row("c2", talk_s=30), row("c1", key="2", talk_s=0)]
+    hand_in(ledger, Batch(records=rows, checkpoint=b"x"))
+    ledger.close()
+    ledger = open_ledger(tmp_path, now_ms=NOON_MS + 3_600_000)
+    put(ledger, Batch(checkpoint=b"x"))
+    assert net(events(ledger), "voice.minutes") == {("101", "internal", None, None): 2}
+    ledger.close()
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_pieces_of_any_size_give_the_same_events(tmp_path: Path, size: int) -> None:
     rows = [row(f"c{n // 3}", key=str(n), start_s=n * 4, talk_s=n, callee=str(102 + n % 3)) for n in range(30)]
