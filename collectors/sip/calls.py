@@ -54,13 +54,15 @@ class Calls:
 
     def invite(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         thread = self.threads.get(short[2])
-        if thread is not None:
-            for dialog in thread:
-                if dialog.cseq == short[3] and dialog.src == packet.src and dialog.dst == packet.dst:
-                    dialog.last_us = packet.at_us
-                    self.counters["retransmissions"] += 1
-                    return
+        known = _same_invite(thread, packet, short[3]) if thread else None
+        if known is not None and known.phase != ENDED:
+            known.last_us = packet.at_us
+            self.counters["retransmissions"] += 1
+            return
         message = message or read(data, short, self.counters)
+        if known is not None and known.from_tag == tag(message.get(b"From")):
+            self.counters["retransmissions"] += 1
+            return
         if tag(message.get(b"To")):
             self._within(thread, packet, message)
         else:
@@ -292,6 +294,8 @@ class Calls:
         if dialog.phase == TRYING:
             message = message or read(data, short, self.counters)
             machine.answer(dialog, at_us, message, self._contact(message))
+            if dialog.expires_us:
+                self._not_after(self.groups[dialog.call], machine.deadline(dialog, self.limits))
         elif dialog.phase == ANSWERED and dialog.status:
             last = to_tag(data) if message is None else tag(message.get(b"To"))
             if last and last != dialog.to_tag:
@@ -323,10 +327,7 @@ class Calls:
         group.dialogs.append(dialog)
         self.threads.setdefault(dialog.call_id, []).append(dialog)
         self.correlator.add(dialog)
-        due_us = machine.deadline(dialog, self.limits)
-        if not group.due_us or due_us < group.due_us:
-            group.due_us = due_us
-            heappush(self.timers, (due_us, group.id))
+        self._not_after(group, machine.deadline(dialog, self.limits))
 
     def _retire(self, thread: list[Dialog] | None) -> None:
         """The Call-ID begins another call: what it stood for ends at its last sign of life."""
@@ -372,6 +373,12 @@ class Calls:
         group = self.groups[dialog.call]
         if len(group.dialogs) == 1 or all(other.phase == ENDED for other in group.dialogs):
             self._schedule(group, at_us)
+
+    def _not_after(self, group: Group, due_us: int) -> None:
+        """Look at this call at that time, unless it is looked at sooner anyway."""
+        if not group.due_us or due_us < group.due_us:
+            group.due_us = due_us
+            heappush(self.timers, (due_us, group.id))
 
     def _schedule(self, group: Group, at_us: int) -> None:
         group.due_us = min(self._due(group), at_us + RECHECK_US)
@@ -504,6 +511,13 @@ def _tags(message: Message) -> tuple[bytes, bytes]:
 
 def _number(cseq: bytes) -> int:
     return int(cseq[: cseq.find(b" ")])
+
+
+def _same_invite(thread: list[Dialog], packet: SipPacket, cseq: bytes) -> Dialog | None:
+    for dialog in thread:
+        if dialog.cseq == cseq and dialog.src == packet.src and dialog.dst == packet.dst:
+            return dialog
+    return None
 
 
 def _hop(thread: list[Dialog], packet: SipPacket) -> Dialog | None:

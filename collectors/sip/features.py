@@ -72,7 +72,7 @@ def is_focus(message: Message) -> bool:
 def _forwards(message: Message, at_ms: int) -> Iterator[FeatureUse]:
     for value in listed(message.values(b"Diversion")):
         address = read_address(value)
-        reason = (param(address.params, b"Reason") or b"").lower()
+        reason = (param(address.params, b"reason") or b"").lower()
         if code := DIVERSION_REASONS.get(reason):
             yield FeatureUse(code=code, endpoint=user(address.uri), at_ms=at_ms)
     yield from _history(message, at_ms)
