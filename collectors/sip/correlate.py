@@ -124,6 +124,8 @@ class Correlator:
 
     def _rank(self, invite: Dialog, keys: set[str], dialog: Dialog, group: Group) -> tuple[int, ...] | None:
         relation, nearness = self._relation(invite, dialog)
+        if place(self.site, invite.dst) == place(self.site, group.dialogs[0].dst):
+            return None  # to where the caller's own leg went: somebody calls, nothing is passed on
         far = [other for other in group.dialogs if other.side != "caller"]
         reached = any(same_number(other.dialled, dialog.dialled) for other in far)
         score = 0
