@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 from collectors.hep.decode import packet_length
-from collectors.io.datagrams import kernel_drops
+from collectors.io.datagrams import SO_MEMINFO, kernel_drops
 from collectors.io.journal import Journal
 
 KILLS = 25
-PAUSE_S = 0.0004
+PAUSE_S = 0.0002
 RECEIVER = """
 import select, socket, sys, time
 from pathlib import Path
@@ -41,21 +41,30 @@ def numbered(number: int) -> bytes:
 
 
 class Sender(threading.Thread):
-    """Sends numbered datagrams until it is stopped."""
+    """Sends numbered datagrams until it is stopped, no faster than the receiver's buffer bears."""
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    def __init__(self, receiver: socket.socket) -> None:
         super().__init__(daemon=True)
         self.sent = 0
         self.stop = False
-        self._target = target
+        self._receiver = receiver
+        self._room = receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
     def run(self) -> None:
+        target = self._receiver.getsockname()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
             while not self.stop:
-                for _ in range(8):
-                    out.sendto(numbered(self.sent), self._target)
-                    self.sent += 1
                 time.sleep(PAUSE_S)
+                if self._waiting() > self._room:
+                    continue
+                for _ in range(8):
+                    out.sendto(numbered(self.sent), target)
+                    self.sent += 1
+
+    def _waiting(self) -> int:
+        """Bytes in the receive buffer (SO_MEMINFO's first word)."""
+        word = self._receiver.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 4)
+        return int.from_bytes(word, sys.byteorder)
 
 
 def kill_at_random(held: socket.socket, folder: Path, chance: random.Random) -> None:
@@ -72,7 +81,7 @@ def test_nothing_that_left_the_socket_is_lost_by_killing_the_receiver(tmp_path: 
     held.bind(("127.0.0.1", 0))
     held.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
     held.setblocking(False)
-    sender = Sender(held.getsockname())
+    sender = Sender(held)
     sender.start()
     chance = random.Random(20)
     for _ in range(KILLS):

@@ -134,6 +134,18 @@ def test_rotation_by_rename_during_a_stop_is_followed_by_the_inode(path: Path) -
     assert drain(restarted(tail)) == lines(103, 106)
 
 
+def test_a_renamed_file_is_finished_even_while_no_new_one_is_there(path: Path) -> None:
+    tail = Tail(path)
+    append(path, text(1, 102))
+    drain(tail)
+    append(path, text(103, 104))
+    path.rename(path.with_name("Master.csv.1"))
+    tail = restarted(tail)
+    assert drain(tail) == lines(103, 104)
+    append(path, text(105, 105))
+    assert drain(tail) == lines(105, 105)
+
+
 def test_three_rotations_during_a_stop_lose_nothing(path: Path) -> None:
     tail = Tail(path)
     append(path, text(1, 102))
