@@ -7,7 +7,7 @@ Rows stand in the order in which they would have been written: by the end of the
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -39,7 +39,7 @@ class _Call:
     number: int
     random: Random
     talk_s: int = 0
-    rows: list[str] = None  # type: ignore[assignment]
+    rows: list[str] = field(default_factory=list)
 
     def row(
         self,
@@ -181,7 +181,7 @@ def generate(rows: int, seed: int = 1) -> Generated:
     calls = answered = talk_s = channels = 0
     while len(written) < rows:
         start = START_S + calls // CALLS_A_SECOND
-        call = _Call(start, f"{start}.{channels}", channels, random, rows=[])
+        call = _Call(start, f"{start}.{channels}", channels, random)
         a, b = random.sample(EXTENSIONS, 2)
         end = random.choice(kinds)(call, a, b)
         text = "".join(call.rows)

@@ -24,7 +24,8 @@ SLACK_S = 90
 nothing: their channel is older."""
 VOTES_NEEDED = 3
 """Rows that must agree on an offset that is neither the site's nor UTC's."""
-SAMPLE_ROWS = 100
+SAMPLE_ROWS = 20
+"""Rows of a batch that are asked for the zone."""
 
 
 class NoStamp(ValueError):

@@ -11,6 +11,7 @@ Laws
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 import stat
@@ -173,16 +174,19 @@ class Tail:
     def _resume(self) -> bool:
         """Open what the mark tells of, or the file under the path where there is no mark. False: nothing to read now."""
         current = self._see(self.path)
-        if current is None:
-            self.state = f"{self.path} is not there: waiting for it"
-            return False
         if self.mark is None:
-            return self._open(self.path.name, tail_plan.beginning(1, current))
+            return self._open(self.path.name, tail_plan.beginning(1, current)) if current else self._wait()
         place = tail_plan.home(self.mark, current, self._siblings())
         if place is not None:
             return self._open(place.name, msgspec.structs.replace(self.mark, inode=place.inode))
+        if current is None:
+            return self._wait()
         self._lose()
         return self._follow(left=False)
+
+    def _wait(self) -> bool:
+        self.state = f"{self.path} is not there: waiting for it"
+        return False
 
     def _move_on(self) -> bool:
         """At the end of what is open: is there something else to read now? A file that is under its path still, and only
@@ -301,7 +305,10 @@ class Tail:
         to the second only)."""
         oldest = tail_plan.whole_second(self._marked().mtime_ns)
         names = [entry.name for entry in self._names() if not entry.name.endswith(tail_plan.COMPRESSED)]
-        seen = (self._see(self.path.with_name(name)) for name in names)
+        seen = []
+        for name in names:
+            with contextlib.suppress(PermissionError):  # what is in it, if it is ours at all, is told as lost
+                seen.append(self._see(self.path.with_name(name)))
         return [sight for sight in seen if sight is not None and sight.mtime_ns >= oldest]
 
     def _rotated(self) -> list[Sight]:
