@@ -29,15 +29,10 @@ MADE = "<!-- made by `python -m agent.cli.reference`; do not edit -->\n"
 
 def cli_page() -> str:
     """Every command with its usage, its words and its options."""
-    parts = [
-        "# Command line\n",
-        MADE,
-        _plain_help(main),
-        "",
-        *_options(click.Context(main, info_name="pegcount"), main),
-    ]
+    top = click.Context(main, info_name="pegcount", **main.context_settings)
+    parts = ["# Command line\n", MADE, _plain_help(main), "", *_options(top, main)]
     for name, command in main.commands.items():
-        context = click.Context(command, info_name=f"pegcount {name}")
+        context = click.Context(command, info_name=name, parent=top)
         usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
         parts += [f"\n## pegcount {name}\n", f"    {usage}\n", _plain_help(command), "", *_options(context, command)]
     return "\n".join(parts) + "\n"

@@ -51,9 +51,7 @@ def figures(snapshot: Snapshot) -> list[str]:
 
 def test_the_verdict_is_in_words_on_top() -> None:
     text = read(BUSY).text
-    assert text.index("Healthy") < text.index(
-        "Every call is counted, and the platform has all but the last 42 events."
-    )
+    assert text.index("Healthy") < text.index("Every call is counted, and the platform has all but the last 42 events.")
     assert "Broken Calls are not being counted" in read(BROKEN).text
 
 
