@@ -100,6 +100,7 @@ ROUND = (
         Dial("answered", "122", "102", hold_ms=4500),
         Dial("answered", "123", "104", hold_ms=9500),
         Dial("unanswered", "124", "106"),
+        Dial("unanswered", "129", "109"),
         Dial("unanswered", "125", "106", "give_up", 1500),
         Dial("busy", "126", "105"),
         Dial("ring_group", "127", "200", hold_ms=2500),
@@ -124,7 +125,7 @@ ROUND = (
         Dial("trunk", OUTSIDE, "+12125550200", hold_ms=3500),
     ),
 )
-"""One round is 22 calls, and one that a phone places to ask; a group of it is placed within a second. Calls last some
+"""One round is 23 calls, and one that a phone places to ask; a group of it is placed within a second. Calls last some
 seconds and a half, so that whole-second stamps cannot hide more than they do; the conference's last two leave together,
 as the time of one who stays alone is in no row of Asterisk's."""
 
@@ -271,8 +272,8 @@ def read_trace(text: str) -> Iterator[Traced]:
         yield Traced(round(float(at_s) * 1000), way == "S", call_id, cseq.removeprefix("CSeq:").strip(), line)
 
 
-OUTCOMES = {"200": "answered", "480": "no_answer", "486": "busy", "487": "cancelled", "603": "no_answer"}
-"""What the final answer to an INVITE says of the call."""
+OUTCOMES = {"200": "answered", "480": "no_answer", "486": "busy", "487": "cancelled", "603": "failed"}
+"""What the final answer to an INVITE says of the call. Asterisk's bare Hangup() after nobody answered says 603."""
 
 
 def placed_call(dial: Dial, trace: list[Traced]) -> PlacedCall:

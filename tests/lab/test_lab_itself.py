@@ -134,7 +134,7 @@ def test_what_sipp_was_told_is_what_asterisk_wrote_down(
     for call in placed:
         if call.outcome == "busy":
             assert {row[DISPOSITION] for row in rows_of[call.call_id]} == {"BUSY"}
-        if call.outcome in ("no_answer", "cancelled"):
+        if call.outcome in ("no_answer", "failed", "cancelled"):
             assert {row[DISPOSITION] for row in rows_of[call.call_id]} == {"NO ANSWER"}
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from tests.collectors.hep.calls import beginning, end, later
 from tests.lab.asterisk import CACHE, LabUnavailable, only_one
-from tests.lab.debian import DebianLab
+from tests.lab.debian import DebianLab, require_container_tools
 
 pytestmark = pytest.mark.lab
 
@@ -55,7 +56,6 @@ ONE_ROW = (
 """Eighteen columns, as Asterisk writes them with `loguniqueid` and `loguserfield`: 101 calls 102, 90 s answered."""
 
 
-@pytest.fixture(scope="module")
 def wheels() -> Path:
     """What an installation needs of Python packages, fetched once for these locks."""
     locks = b"".join((CHECKOUT / name).read_bytes() for name in ("requirements.lock", "requirements-dev.lock"))
@@ -73,17 +73,16 @@ def wheels() -> Path:
 
 
 @pytest.fixture(scope="module")
-def debian(request: pytest.FixtureRequest) -> Iterator[DebianLab]:
+def debian() -> Iterator[DebianLab]:
     """Booted, with an Asterisk's CDR folder as Debian's package makes it, and pegcount installed."""
-    try:
-        wheels: Path = request.getfixturevalue("wheels")
-        lab = DebianLab({"/media": wheels, "/mnt": CHECKOUT})
-        lab.__enter__()
-    except LabUnavailable as reason:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"the lab must run here: {reason}")
-        pytest.skip(str(reason))
-    with lab:
+    with ExitStack() as stack:
+        try:
+            require_container_tools()
+            lab = stack.enter_context(DebianLab({"/media": wheels(), "/mnt": CHECKOUT}))
+        except LabUnavailable as reason:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"the lab must run here: {reason}")
+            pytest.skip(str(reason))
         lab.run("groupadd", "--system", "asterisk")
         lab.run("install", "-d", "-g", "asterisk", "-m", "0750", str(Path(MASTER_CSV).parent))
         lab.run("install", "-g", "asterisk", "-m", "0640", "/dev/null", MASTER_CSV)
