@@ -7,6 +7,8 @@ from agent.demo.office import ANNEX
 PBX = "10.20.0.1"
 CARRIER = "203.0.113.5"
 REALM = "annex"
+WITH_CONTACT = frozenset({"INVITE", "REGISTER", "OPTIONS"})
+"""Requests that say where their sender is to be found (RFC 3261 table 2)."""
 DESK_PHONE, SYSTEM = "Deskphone/2.4.1", "PBX/18.9"
 
 
@@ -45,8 +47,8 @@ class Dialog:
         here, there = (self.dst, self.src) if by_dst else (self.src, self.dst)
         to = self._to + self._to_tag if tagged else self._to
         own, other = (to, self._from) if by_dst else (self._from, to)
-        uri = f"sip:{there}:5060" if (tagged and method != "ACK") or by_dst else self._uri
-        agent = SYSTEM if here == PBX else DESK_PHONE
+        uri = f"sip:{there}:5060" if tagged else self._uri
+        contact = [f"Contact: <sip:{self._caller}@{here}:5060>"] if method in WITH_CONTACT else []
         return _message(
             f"{method} {uri} SIP/2.0",
             f"Via: {self._via(here, method, cseq)};rport",
@@ -55,10 +57,23 @@ class Dialog:
             f"To: {other}",
             f"Call-ID: {self.call_id}",
             f"CSeq: {cseq} {method}",
-            f"Contact: <sip:{self._caller if not by_dst else 'end'}@{here}:5060>",
-            f"User-Agent: {agent}",
+            f"User-Agent: {SYSTEM if here == PBX else DESK_PHONE}",
+            *contact,
             *filter(None, [extra]),
             body=body,
+        )
+
+    def ack_refusal(self, cseq: int) -> bytes:
+        """Of anything but a 2xx: part of the INVITE's own transaction, with its URI and branch (RFC 3261 section 17.1.1.3)."""
+        return _message(
+            f"ACK {self._uri} SIP/2.0",
+            f"Via: {self._via(self.src, 'INVITE', cseq)};rport",
+            "Max-Forwards: 70",
+            f"From: {self._from}",
+            f"To: {self._to}{self._to_tag}",
+            f"Call-ID: {self.call_id}",
+            f"CSeq: {cseq} ACK",
+            body="",
         )
 
     def answer(
@@ -75,7 +90,7 @@ class Dialog:
             f"To: {other}",
             f"Call-ID: {self.call_id}",
             f"CSeq: {cseq} {method}",
-            f"Contact: <sip:{here}:5060>",
+            *([f"Contact: <sip:{here}:5060>"] if method == "INVITE" and status[0] in "12" else []),
             *filter(None, [extra]),
             body=body,
         )
@@ -91,8 +106,8 @@ class Dialog:
         )
 
     def _via(self, host: str, method: str, cseq: int) -> str:
-        """A CANCEL and the ACK of a refusal share the branch of their INVITE (RFC 3261 sections 9.1 and 17.1.1.3)."""
-        transaction = "invite" if method in ("CANCEL", "ACK") else method.lower()
+        """A CANCEL has the branch of its INVITE (RFC 3261 section 9.1)."""
+        transaction = "invite" if method == "CANCEL" else method.lower()
         return f"SIP/2.0/UDP {host}:5060;branch=z9hG4bK{transaction}{cseq}{self._secret & 0xFFFFFFFF:08x}"
 
 

@@ -69,7 +69,7 @@ class _Script:
         if self._cseq == 2:
             yield _to(near, at_ms, near.request("INVITE", 1, tagged=False, body=offer))
             yield _back(near, at_ms + 3, near.answer("401 Unauthorized", "INVITE", 1, extra=near.challenge()))
-            yield _to(near, at_ms + 6, near.request("ACK", 1))
+            yield _to(near, at_ms + 6, near.ack_refusal(1))
         credentials = near.credentials() if self._cseq == 2 else ""
         invite = near.request("INVITE", self._cseq, tagged=False, body=offer, extra=credentials)
         yield _to(near, at_ms + (20 if credentials else 0), invite)
@@ -142,12 +142,12 @@ class _Script:
         for far in self._far:
             if busy:
                 yield _back(far, at_ms - 8, far.answer("486 Busy Here", "INVITE", 1))
-                yield _to(far, at_ms - 5, far.request("ACK", 1))
+                yield _to(far, at_ms - 5, far.ack_refusal(1))
             else:
                 yield from _cancel(far, 1, at_ms - 12)
         status = "486 Busy Here" if busy else "480 Temporarily Unavailable"
         yield _back(near, at_ms, near.answer(status, "INVITE", self._cseq))
-        yield _to(near, at_ms + 3, near.request("ACK", self._cseq))
+        yield _to(near, at_ms + 3, near.ack_refusal(self._cseq))
 
     def _give_up(self, at_ms: int) -> Iterator[Packet]:
         yield from _cancel(self._near, self._cseq, at_ms)
@@ -167,7 +167,7 @@ def _cancel(dialog: Dialog, cseq: int, at_ms: int) -> Iterator[Packet]:
     yield _to(dialog, at_ms, dialog.request("CANCEL", cseq, tagged=False))
     yield _back(dialog, at_ms + 2, dialog.answer("200 OK", "CANCEL", cseq))
     yield _back(dialog, at_ms + 3, dialog.answer("487 Request Terminated", "INVITE", cseq))
-    yield _to(dialog, at_ms + 6, dialog.request("ACK", cseq))
+    yield _to(dialog, at_ms + 6, dialog.ack_refusal(cseq))
 
 
 class Phone:
