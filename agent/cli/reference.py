@@ -30,7 +30,12 @@ MADE = "<!-- made by `python -m agent.cli.reference`; do not edit -->\n"
 def cli_page() -> str:
     """Every command with its usage, its words and its options."""
     top = click.Context(main, info_name="pegcount", **main.context_settings)
-    parts = ["# Command line\n", MADE, _plain_help(main), "", *_options(top, main)]
+    parts = [
+        "# Command line\n",
+        MADE,
+        f"{_plain_help(main)} Every command has `-h` and `--help`.\n",
+        *_options(top, main),
+    ]
     for name, command in main.commands.items():
         context = click.Context(command, info_name=name, parent=top)
         usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
@@ -43,7 +48,7 @@ def _plain_help(command: click.Command) -> str:
 
 
 def _options(context: click.Context, command: click.Command) -> Iterator[str]:
-    options = [param for param in command.get_params(context) if isinstance(param, click.Option)]
+    options = [param for param in command.params if isinstance(param, click.Option)]
     records = [record for option in options if (record := option.get_help_record(context))]
     yield from _table(("option", "meaning"), ((f"`{option}`", text) for option, text in records))
 
