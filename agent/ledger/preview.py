@@ -15,7 +15,8 @@ from collectors.records import Call, FeatureUse, Leg, Registration, Reject
 from uplink.events import MicroTransaction
 
 GATHER_MS = 24 * 3600 * 1000
-END_OF_TIME_MS = 1 << 62
+END_OF_TIME_MS = 253_402_300_799_000
+"""The last second of the year 9999, which is where RFC 3339 ends."""
 
 Finding = Call | Registration | FeatureUse | Reject | MicroTransaction
 

@@ -67,15 +67,23 @@ class Meter:
         )
 
     def _classify(self, call: Call) -> Dialled:
-        if not self._is_seat(call.caller.endpoint):
+        if not self._caller_seat(call):
             return Dialled("inbound")
         if call.dialled in call.offered and self._is_seat(call.dialled):
             return Dialled("internal")
         return self._class_of(call.dialled, bool(call.trunk_out))
 
+    def _caller_seat(self, call: Call) -> str:
+        """The caller's endpoint where that is an extension, else its number where the call came over no trunk: phones may have
+        names of their own (`SIP/alice`). Called parties have no such second way: theirs may be a group's number."""
+        endpoint, number = call.caller.endpoint, call.caller.number
+        if self._is_seat(endpoint):
+            return endpoint
+        return number if endpoint and not call.trunk_in and self._is_seat(number) else ""
+
     def _subject(self, call: Call) -> str:
-        if self._is_seat(call.caller.endpoint):
-            return call.caller.endpoint
+        if seat := self._caller_seat(call):
+            return seat
         if call.answered_by and self._is_seat(call.answered_by.endpoint):
             return call.answered_by.endpoint
         offered = [endpoint for endpoint in call.offered if self._is_seat(endpoint)]
@@ -111,7 +119,7 @@ class Meter:
     def _seats_of(self, call: Call, day: str) -> tuple[SeatUse, ...]:
         answered = call.answered_by.endpoint if call.answered_by else ""
         used: dict[str, list[str]] = {}
-        for endpoint in (call.caller.endpoint, answered, *call.offered):
+        for endpoint in (self._caller_seat(call), answered, *call.offered):
             if self._is_seat(endpoint):
                 used.setdefault(endpoint, [])
         for use in call.features:

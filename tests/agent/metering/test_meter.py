@@ -98,6 +98,13 @@ def test_an_extension_that_rang_is_internal_even_if_its_digits_are_an_emergency_
     assert ("call", "101", "emergency", "", "") in slots(meter.call(gone_out))
 
 
+def test_a_phone_with_a_name_of_its_own_is_the_seat_that_its_number_says() -> None:
+    named = METER.call(call(caller=Party("101", "alice")))
+    assert ("call", "101", "internal", "", "") in slots(named)
+    over_a_trunk = METER.call(call(caller=Party("101", "carrier"), trunk_in="carrier"))
+    assert ("call", "102", "inbound", "", "") in slots(over_a_trunk)
+
+
 def test_feature_uses_are_counted_by_seat_and_code() -> None:
     hold = FeatureUse(code="hold", endpoint="102", at_ms=0)
     group = FeatureUse(code="ring_group", endpoint="carrier", at_ms=0)
