@@ -61,12 +61,22 @@ def once(command: Sequence[str]) -> Run:
 
 def median(command: Sequence[str], runs: int) -> Run:
     """The median wall time, with the CPU time and output of that run and the largest memory of all runs."""
-    done = sorted((once(command) for _ in range(runs)), key=lambda run: run.wall_s)
-    middle = done[(len(done) - 1) // 2]
+    return medians([command], runs)[0]
+
+
+def medians(commands: Sequence[Sequence[str]], runs: int) -> list[Run]:
+    """The same for several contenders, in turns, so that what else the machine does meets them alike."""
+    rounds = [[once(command) for command in commands] for _ in range(runs)]
+    return [_middle(done) for done in zip(*rounds, strict=True)]
+
+
+def _middle(done: Sequence[Run]) -> Run:
+    ordered = sorted(done, key=lambda run: run.wall_s)
+    middle = ordered[(len(ordered) - 1) // 2]
     return Run(
-        wall_s=statistics.median(run.wall_s for run in done),
+        wall_s=statistics.median(run.wall_s for run in ordered),
         cpu_s=middle.cpu_s,
-        rss_bytes=max(run.rss_bytes for run in done),
+        rss_bytes=max(run.rss_bytes for run in ordered),
         output=middle.output,
     )
 

@@ -8,9 +8,10 @@ to a Python loop; pyshark gets the first packets only, since it takes minutes fo
 import json
 import shutil
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import Failed, Run, median, python
+from benchmarks.measure import Failed, Run, medians, python
 from benchmarks.report import Mismatch, Settings, Table
 from benchmarks.sip_traffic import Expected, generate
 
@@ -63,22 +64,29 @@ def run(settings: Settings) -> Table:
     whole, part = settings.folder / "office.pcap", settings.folder / "office_slice.pcap"
     expected = generate(whole, packets)
     sliced = _slice(whole, part, SLICE_PACKETS)
-    ours = median([python(), "-c", OURS, str(whole)], settings.runs)
-    _check(json.loads(ours.output), expected)
-    tshark = _tshark(whole, expected, settings.runs)
-    pdml = _pyshark("pdml", part, sliced, settings.runs)
-    ek = _pyshark("ek", part, sliced, settings.runs)
-    contenders = [
-        ("pegcount, to finished calls", expected.packets, ours),
-        ("tshark -q -z sip,stat", expected.packets, tshark),
-        (f"pyshark, first {sliced:,} packets", sliced, pdml),
-        (f"pyshark use_ek, first {sliced:,} packets", sliced, ek),
+    tshark = _program("tshark")
+    commands = [
+        [python(), "-c", OURS, str(whole)],
+        [tshark, "-q", "-z", "sip,stat", "-r", str(whole)],
+        [python(), "-c", PYSHARK, str(part), "pdml"],
+        [python(), "-c", PYSHARK, str(part), "ek"],
     ]
+    runs = medians(commands, settings.runs)
+    _check(json.loads(runs[0].output), expected)
+    _check_peers(runs[1:], expected, sliced)
+    names = (
+        "pegcount, to finished calls",
+        "tshark -q -z sip,stat",
+        f"pyshark, first {sliced:,} packets",
+        f"pyshark use_ek, first {sliced:,} packets",
+    )
+    counts = (expected.packets, expected.packets, sliced, sliced)
+    yardstick = expected.packets / runs[1].wall_s
     return Table(
         name="sip",
         title="SIP from a capture file",
         columns=("contender", "packets", "wall s", "packets/s", "x tshark", "CPU s", "peak RSS MB"),
-        rows=[_row(name, count, run, expected.packets / tshark.wall_s) for name, count, run in contenders],
+        rows=[_row(*row, yardstick) for row in zip(names, counts, runs, strict=True)],
         notes=_notes(whole, expected, settings.runs),
     )
 
@@ -96,19 +104,14 @@ def _check(found: dict[str, int], expected: Expected) -> None:
         raise Mismatch("pegcount found " + ", ".join(wrong))
 
 
-def _tshark(path: Path, expected: Expected, runs: int) -> Run:
-    found = median([_program("tshark"), "-q", "-z", "sip,stat", "-r", str(path)], runs)
-    if f"Number of SIP messages: {expected.packets}".encode() not in found.output:
+def _check_peers(runs: Sequence[Run], expected: Expected, sliced: int) -> None:
+    """A peer that did not see every message was not measured on the same work."""
+    tshark, *pyshark = runs
+    if f"Number of SIP messages: {expected.packets}".encode() not in tshark.output:
         raise Mismatch("tshark did not see every message of the file")
-    return found
-
-
-def _pyshark(form: str, path: Path, packets: int, runs: int) -> Run:
-    _program("tshark")
-    found = median([python(), "-c", PYSHARK, str(path), form], runs)
-    if int(found.output) != packets:
-        raise Mismatch(f"pyshark ({form}) saw {int(found.output):,} of {packets:,} messages")
-    return found
+    for run in pyshark:
+        if int(run.output) != sliced:
+            raise Mismatch(f"pyshark saw {int(run.output):,} of {sliced:,} messages")
 
 
 def _program(name: str) -> str:
@@ -148,6 +151,7 @@ def _notes(path: Path, expected: Expected, runs: int) -> tuple[str, ...]:
         f"One generated file, {path.stat().st_size / 1e6:.0f} MB: {expected.packets:,} packets, {expected.calls:,} calls "
         f"({expected.answered:,} answered, {expected.talk_ms / 1000:,.3f} s of talk), {expected.registered} phones.",
         "pegcount's calls, answered calls, talk time and phones were equal to what was generated.",
-        f"Whole processes, median wall time of {runs}, largest peak memory (of the largest process, where several run).",
+        f"Whole processes in turns, median wall time of {runs}, largest peak memory (of the largest process where several "
+        "run).",
         "pyshark's rate includes the start of its tshark, as every whole process does.",
     )
