@@ -74,7 +74,7 @@ def wheels() -> Path:
 
 @pytest.fixture(scope="module")
 def debian() -> Iterator[DebianLab]:
-    """Booted, with an Asterisk's CDR folder as Debian's package makes it, and pegcount installed."""
+    """Booted, with an Asterisk's CDR folder as Debian's package makes it."""
     with ExitStack() as stack:
         try:
             require_container_tools()
@@ -86,13 +86,14 @@ def debian() -> Iterator[DebianLab]:
         lab.run("groupadd", "--system", "asterisk")
         lab.run("install", "-d", "-g", "asterisk", "-m", "0750", str(Path(MASTER_CSV).parent))
         lab.run("install", "-g", "asterisk", "-m", "0640", "/dev/null", MASTER_CSV)
-        install(lab)
         yield lab
 
 
 @pytest.fixture
 def service(debian: DebianLab) -> DebianLab:
-    """Stopped and without a past, its configuration with both sources, the port held by systemd."""
+    """Installed, stopped, and without a past; its configuration with both sources, the port held by systemd."""
+    if debian.unit("pegcount", "LoadState") != "loaded":
+        install(debian)
     debian.run("systemctl", "stop", "pegcount-hep.socket", "pegcount.service")
     debian.run("systemctl", "reset-failed")
     debian.run("sh", "-c", "rm -rf /var/lib/pegcount/*")
@@ -144,12 +145,12 @@ def state(debian: DebianLab, unit: str = "pegcount.service") -> str:
 def test_it_is_active_only_after_it_said_that_it_is_ready(service: DebianLab) -> None:
     service.run("systemctl", "start", "--no-block", "pegcount")
     eventually("process", lambda: main_pid(service) > 0, True)
-    service.run("kill", "-STOP", str(main_pid(service)))  # while it still loads its modules
+    service.run("systemctl", "kill", "-s", "STOP", "pegcount")  # while it still loads its modules
     time.sleep(1)
     assert state(service) == "activating start"
-    service.run("kill", "-CONT", str(main_pid(service)))
+    service.run("systemctl", "kill", "-s", "CONT", "pegcount")
     eventually("state", lambda: state(service), "active running")
-    eventually("health", lambda: status(service)["health"], "attention")  # no [uplink]: said, and no error
+    eventually("health", lambda: status(service)["health"], "ok")
     shown = service.run("systemctl", "status", "pegcount", check=False).stdout
     assert 'Status: "' in shown
     eventually("status text", lambda: service.unit("pegcount", "StatusText"), status(service)["verdict"])
@@ -195,7 +196,7 @@ def test_datagrams_that_find_a_wrong_configuration_do_not_start_it_for_ever(serv
     service.write(CONFIG_FILE, SITE.replace("provider", "supplier"))
     send(service, [later(time.time())])
     eventually("socket", lambda: state(service, "pegcount-hep.socket"), "failed failed", 40)
-    assert service.journal("pegcount").count("unknown key `supplier`") <= 5 * 2  # the burst, twice if a second was late
+    assert service.journal("pegcount").count("unknown key `supplier`") <= 5  # StartLimitBurst
     service.write(CONFIG_FILE, TWO_SOURCES)
     service.run("systemctl", "reset-failed", "pegcount.service")
     service.run("systemctl", "restart", "pegcount-hep.socket", "pegcount.service")
@@ -278,5 +279,3 @@ def test_an_uninstall_keeps_ledger_and_configuration_unless_told_otherwise(servi
     install(service, "--uninstall", "--purge")
     gone = service.run("sh", "-c", "ls -d /etc/pegcount /var/lib/pegcount 2>/dev/null; id pegcount", check=False)
     assert not gone.stdout
-    install(service)  # and back again, for whatever test comes after
-    assert service.run("pegcount", "--version").stdout.startswith("pegcount ")
