@@ -166,7 +166,7 @@ def bare(uri: bytes) -> str:
 
 def same_number(one: str, other: str) -> bool:
     """The same user, or two telephone numbers that differ in their prefix alone."""
-    return one == other or (bool(one) and number_key(one) == number_key(other))
+    return bool(one) and number_key(one) == number_key(other)
 
 
 NUMBER_DIGITS = 7

@@ -47,7 +47,7 @@ class Registrar:
         """The endpoint that registered this contact, or nothing."""
         return self.contacts.get(bare(uri), "") if self.contacts and uri else ""
 
-    def request(self, packet: SipPacket, data: bytes, short: Brief, plain: bool) -> None:
+    def request(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         method, _, call_id, cseq = short
         key = call_id + b"\0" + cseq
         if key in self.transactions:
@@ -55,7 +55,9 @@ class Registrar:
             return
         if len(self.transactions) >= self.limits.transactions:
             self._forget_oldest()
-        self.transactions[key] = Transaction(packet.at_us, method, packet.src, packet.dst, data, plain)
+        asked = self.transactions[key] = Transaction(packet.at_us, method, data, message is None)
+        if method == b"MESSAGE":
+            asked.relayed = self._relayed(packet, message or read(data, short, self.counters))
 
     def _forget_oldest(self) -> None:
         oldest = next(iter(self.transactions))
@@ -79,7 +81,8 @@ class Registrar:
         if asked.method == b"REGISTER":
             self._registered(asked, request, message or read(data, short, self.counters), packet.at_us)
         elif asked.method == b"MESSAGE":
-            self._message(asked, request)
+            if not asked.relayed:
+                self._use("message", asked, request)
         else:
             self._subscribed(asked, request)
 
@@ -156,19 +159,14 @@ class Registrar:
 
     # --- MESSAGE and SUBSCRIBE
 
-    def _message(self, asked: Transaction, request: Message) -> None:
-        if self._relayed(asked, request):
-            return
-        self._use("message", asked, request)
-
-    def _relayed(self, asked: Transaction, request: Message) -> bool:
+    def _relayed(self, packet: SipPacket, request: Message) -> bool:
         """The phone system passes a message on with a Call-ID of its own: the same sender and text, from where the first
         one went, is the same message."""
-        mark = b"\0relay\0" + request.get(b"Content-Type") + b"\0" + _sender(request) + b"\0" + request.body
-        passed = self.transactions.get(mark + asked.src.encode())
-        onward = Transaction(asked.at_us, b"", asked.src, asked.dst, b"", False, True)
-        self.transactions[mark + asked.dst.encode()] = onward
-        return passed is not None and passed.dst == asked.src
+        words = b"\0".join((request.get(b"Content-Type"), _sender(request), request.body))
+        mark = b"\0relay " + blake2b(words, digest_size=16).digest()
+        passed = mark + packet.src.encode() in self.transactions
+        self.transactions[mark + packet.dst.encode()] = Transaction(packet.at_us, b"", b"", done=True)
+        return passed
 
     def _subscribed(self, asked: Transaction, request: Message) -> None:
         """The first request of a subscription; those with a To tag refresh or end it (RFC 6665 section 4.1.2)."""

@@ -101,12 +101,12 @@ class Transaction(Struct, array_like=True):
 
     at_us: int
     method: bytes
-    src: str
-    dst: str
     data: bytes
     plain: bool = False
     """Whether `brief` could read it."""
     done: bool = False
+    relayed: bool = False
+    """A message that was passed on, and counted where it came from."""
 
 
 class Binding(Struct, array_like=True):

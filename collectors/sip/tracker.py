@@ -137,7 +137,7 @@ class Tracker:
             calls.bye(packet, data, short, message)
         elif method in OUTSIDE:
             self._registers += method == b"REGISTER"
-            self._registrar.request(packet, data, short, message is None)
+            self._registrar.request(packet, data, short, message)
         elif method == b"CANCEL":
             calls.cancel(packet, data, short, message)
         elif method == b"UPDATE":
