@@ -90,7 +90,7 @@ class PlacedCall:
         return 0 if self.answered_at_ms is None else self.ended_at_ms - self.answered_at_ms
 
 
-OUTSIDE = "+12125550177"
+OUTSIDE = ("+12125550177", "+12125550178")
 APART_MS = 120
 """Between two calls of a group, so that their order is known."""
 
@@ -121,8 +121,8 @@ ROUND = (
         Dial("transfer", "132", "111", hold_ms=7500),
         Dial("trunk", "130", "+4930901820", hold_ms=2500),
         Dial("trunk", "131", "+12125550199", hold_ms=3500),
-        Dial("trunk", OUTSIDE, "+12125550101", hold_ms=2500),
-        Dial("trunk", OUTSIDE, "+12125550200", hold_ms=3500),
+        Dial("trunk", OUTSIDE[0], "+12125550101", hold_ms=2500),
+        Dial("trunk", OUTSIDE[1], "+12125550200", hold_ms=3500),
     ),
 )
 """One round is 23 calls, and one that a phone places to ask; a group of it is placed within a second. Calls last some

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.lab.asterisk import HEP_PASSWORD, AsteriskLab
@@ -91,6 +92,7 @@ def run(lab: AsteriskLab, hep_socket: socket.socket, folder: Path) -> Iterator[R
             running.enter_context(process)
         with Killer(processes, times=KILLS, over_s=PLAY_S, seed=SEED):
             placed = office.play(CALLS)
+        (folder / "placed.json").write_bytes(msgspec.json.format(msgspec.json.encode(placed)))
 
         def all_there() -> bool:
             return all(len(counted(received(store, site))) >= len(placed) for site in sources)
