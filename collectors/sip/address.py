@@ -74,11 +74,13 @@ def address_problem(value: bytes) -> str:
     if value[:1] == b'"' and _quote_end(value, 0) < 0:
         return "quote"
     address = read_address(value)
-    if b" " in address.uri or b"\t" in address.uri:
+    opened = _angle(value)
+    inner = value[opened + 1 :].partition(b">")[0] if opened >= 0 else address.uri
+    if b" " in inner or b"\t" in inner:
         return "spaces"
     if address.display and address.display[:1] != b'"' and any(mark in address.display for mark in b',;:@"()[]?=/{}'):
         return "display-name"
-    if _angle(value) >= 0 and b">" not in value:
+    if opened >= 0 and b">" not in value:
         return "bracket"
     if b";;" in address.params:
         return "separators"

@@ -41,9 +41,14 @@ def note_media(dialog: Dialog, message: Message, at_us: int) -> None:
     found = media(message.body)
     if found is NO_MEDIA and not is_focus(message):
         return
-    endpoint = dialog.callee if dialog.side == "callee" else dialog.caller
+    endpoint = _party(dialog)
     for use in of_media(found, message, endpoint, at_us // 1000):
         add_use(dialog, use, once=True)
+
+
+def _party(dialog: Dialog) -> str:
+    """The end of this leg that is not the phone system's."""
+    return dialog.callee if dialog.side == "callee" else dialog.caller
 
 
 def add_use(dialog: Dialog, use: FeatureUse, once: bool = False) -> None:
@@ -141,7 +146,10 @@ def modify(dialog: Dialog, by_caller: bool, message: Message, at_us: int) -> boo
     if not ask(dialog, by_caller, message.cseq, b""):
         return True
     if dialog.phase == ANSWERED and b"m=" in message.body:
-        _hold(dialog, by_caller, media(message.body).held, at_us)
+        found = media(message.body)
+        _hold(dialog, by_caller, found.held, at_us)
+        if found.fax:  # asked for when a fax tone was heard: where T.38 is refused, the fax goes on as audio
+            add_use(dialog, FeatureUse(code="fax", endpoint=_party(dialog), at_ms=at_us // 1000), once=True)
     return False
 
 

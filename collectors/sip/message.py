@@ -10,7 +10,7 @@ Laws
 from msgspec import Struct
 
 from collectors.sip.address import address_problem
-from collectors.sip.names import METHODS, SINGLE, canonical
+from collectors.sip.names import SINGLE, canonical
 
 SEQUENCE_MAX = 2**31 - 1
 """RFC 3261 section 8.1.1.5: a sequence number is less than 2**31."""
@@ -173,8 +173,6 @@ def _check_parties(message: Message) -> None:
         value = message.get(name)
         if problem := address_problem(value) if value else "missing":
             message.problems.append(f"{name.decode().lower()}-{problem}")
-    if message.method and message.method not in METHODS and not message.method.isupper():
-        message.problems.append("method-case")
     for value in message.values(b"Via") + message.values(b"Contact"):
         if b";;" in value or b",," in value or b",;" in value:
             message.problems.append("separators")

@@ -199,7 +199,7 @@ def test_hold_in_the_old_way_and_by_update_and_by_the_callee() -> None:
         assert codes(told) == [("hold", "102")]
 
 
-def test_a_re_invite_to_fax_counts_as_fax_once_it_is_accepted() -> None:
+def test_a_re_invite_to_t38_counts_as_fax_also_where_it_is_refused_and_the_fax_goes_on_as_audio() -> None:
     exchange = call()
     t38 = "v=0\r\no=- 1 1 IN IP4 10.0.1.1\r\ns=-\r\nc=IN IP4 10.0.1.1\r\nt=0 0\r\nm=image 4000 udptl t38\r\n"
     begin = [*exchange.ring(0), exchange.accept(1), exchange.ack(1.1), exchange.request(10, "INVITE", 2, body=t38)]
@@ -207,7 +207,7 @@ def test_a_re_invite_to_fax_counts_as_fax_once_it_is_accepted() -> None:
     refused = [exchange.answer(10.2, 488, "2 INVITE"), exchange.ack(10.3, cseq=2), exchange.bye(50)]
     assert codes(track(begin + taken).call) == [("fax", "101")]
     told = track(begin + refused).call
-    assert (codes(told), told.talk_ms) == ([], 49_000)
+    assert (codes(told), told.talk_ms) == ([("fax", "101")], 49_000)
 
 
 def test_video_and_encryption_show_in_the_answer() -> None:

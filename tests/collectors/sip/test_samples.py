@@ -1,0 +1,190 @@
+"""Public captures and RFC 4475's torture messages, beside what an independent tool (tshark, by their INDEX) reads in them.
+
+They lie beside the checkout and are no part of the project.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from collectors.sip.capture import CaptureReader
+from collectors.sip.frames import CaptureError
+from collectors.sip.leg import SipLeg
+from collectors.sip.message import Malformed, parse
+from collectors.sip.packets import SipPacket
+from collectors.sip.site import Site
+from collectors.sip.tracker import Tracker
+from tests.collectors.sip.flows import Told, at, track
+
+SAMPLES = Path(__file__).resolve().parents[4] / "shared" / "samples" / "sip"
+pytestmark = [
+    pytest.mark.samples,
+    pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample corpus is not beside the checkout"),
+]
+
+OTHER_CARRIERS = {
+    "irontec_sngrep__ipip.pcap": "IP in IP",
+    "irontec_sngrep__ipv6frag.pcap": "IPv6 fragments",
+    "ntop_nDPI__fuzz-2006-06-26-2594.pcap": "fuzzed: the INDEX calls its own counts not meaningful",
+    "sipcapture_heplify__sip_sctp.pcap": "SCTP",
+    "synth_500_ipv4frag576.pcap": "IPv4 fragments",
+    "synth_500_ipv4frag576_reversed.pcap": "IPv4 fragments",
+    "synth_500_ipv4frag576_lost.pcap": "IPv4 fragments",
+    "hep3_udp_from_sngrep.pcap": "HEP",
+}
+"""Captures whose SIP is not plain UDP or TCP over IPv4, IPv6 or VLAN."""
+
+Row = tuple[int, int, int]
+
+
+def rows(index: Path, calls: int) -> dict[str, Row]:
+    """INVITE Call-IDs, answered ones and REGISTER requests of each file; `calls` is the first of the three columns."""
+    found = {}
+    for line in index.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) > calls + 2 and cells[0].split("/")[-1].endswith((".pcap", ".pcapng")) and cells[calls].isdigit():
+            found[cells[0]] = (int(cells[calls]), int(cells[calls + 1]), int(cells[calls + 2]))
+    return found
+
+
+def expected() -> dict[Path, Row]:
+    told = {SAMPLES / "captures" / name: row for name, row in rows(SAMPLES / "captures" / "INDEX.md", 6).items()}
+    told |= {SAMPLES / "own" / name: row for name, row in rows(SAMPLES / "own" / "INDEX.md", 3).items()}
+    return told
+
+
+def read(path: Path, site: Site | None = None) -> Told:
+    tracker = Tracker(site=site or Site())
+    with path.open("rb") as file:
+        reader = CaptureReader(file)
+        for packet in reader:
+            tracker.feed(packet)
+    tracker.finish(reader.at_us)
+    return Told(*tracker.drain(), {**reader.counters, **tracker.counters})
+
+
+def test_the_index_is_understood() -> None:
+    known = expected()
+    assert len(known) == 34
+    assert all(path.exists() for path in known)
+    assert {path.name for path in known} >= set(OTHER_CARRIERS)
+
+
+@pytest.mark.parametrize("path", sorted(expected()) if SAMPLES.is_dir() else [], ids=lambda path: path.name)
+def test_calls_answers_and_registrations_of_plain_captures_are_those_of_the_index(path: Path) -> None:
+    if path.name in OTHER_CARRIERS:
+        read(path)
+        return
+    told = read(path)
+    calls = {leg.call_id for leg in told.legs}
+    answered = {leg.call_id for leg in told.legs if leg.answered_at_ms is not None}
+    assert (len(calls), len(answered), told.counters["registers"]) == expected()[path]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(SAMPLES.rglob("*.pcap*")) if SAMPLES.is_dir() else [], ids=lambda path: path.name
+)
+def test_every_capture_is_read_and_so_is_one_that_breaks_off(path: Path, tmp_path: Path) -> None:
+    read(path)
+    short = tmp_path / path.name
+    short.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CaptureError):
+        read(short)
+
+
+def test_what_the_other_carriers_hold_is_counted_as_not_understood() -> None:
+    folder = SAMPLES / "captures"
+    assert read(folder / "irontec_sngrep__ipip.pcap").counters["ip_in_ip"] == 2
+    assert read(folder / "irontec_sngrep__ipv6frag.pcap").counters["fragments"] == 4
+    assert read(folder / "sipcapture_heplify__sip_sctp.pcap").counters["sctp"] == 5
+    assert read(folder / "ntop_nDPI__gre.pcapng").counters["gre"] == 1
+    assert read(SAMPLES / "own" / "synth_500_ipv4frag576.pcap").counters["fragments"] == 588
+
+
+def test_one_call_seen_on_several_hops_and_behind_a_border_controller_is_one_call() -> None:
+    """Two Call-IDs, four hops: the border controller has an address on either side, which its site knows."""
+    path = SAMPLES / "captures" / "ntop_nDPI__FAX-Call-t38-CA-TDM-SIP-FB-1.pcap"
+    assert len(read(path).calls) == 2
+    call = read(path, Site(pbx=("10.35.60.100", "138.132.169.101", "10.35.40.200", "10.35.60.72"))).call
+    assert call.outcome == "answered"
+    assert "fax" in {use.code for use in call.features}
+
+
+def test_nineteen_of_twenty_calls_are_whole_and_the_last_is_open() -> None:
+    for name in ("sipp_udp_20calls", "sipp_udp_vlan100", "sipp_udp_qinq", "sipp_tcp_20calls"):
+        calls = read(SAMPLES / "own" / f"{name}.pcap").calls
+        assert [call.ending for call in calls] == ["confirmed"] * 19 + ["open"], name
+        assert all(call.outcome == "answered" for call in calls)
+
+
+# --- torture
+
+REJECTED = {"badvers": "version", "bigcode": "status", "insuf": "no-call-id"}
+"""Those that a passive reader cannot use at all."""
+
+MALFORMED = {
+    *("badinv01", "clerr", "ncl", "scalar02", "scalarlg", "quotbal", "ltgtruri", "lwsruri", "lwsstart", "trws"),
+    *("badaspec", "baddn", "mismatch01", "mismatch02", "multi01", "mcl01"),
+}
+"""Usable, and counted as malformed."""
+
+OPEN_A_CALL = {
+    *("wsinv", "esc01", "longreq", "badinv01", "clerr", "ncl", "quotbal", "ltgtruri", "lwsruri", "lwsstart"),
+    *("escruri", "baddate", "invut", "multi01", "sdp01", "inv2543"),
+}
+"""INVITEs that begin a dialog; what is wrong with them does not hide that somebody called. (`intmeth` and `esc02` have
+methods of their own; `mismatch01`, `mismatch02` only say INVITE in their CSeq.)"""
+
+
+def torture() -> list[Path]:
+    return sorted((SAMPLES / "torture" / "rfc4475").glob("*.dat")) if SAMPLES.is_dir() else []
+
+
+@pytest.mark.parametrize("path", torture(), ids=lambda path: path.stem)
+def test_a_torture_message_gives_the_verdict_of_its_index(path: Path) -> None:
+    told = track([SipPacket(at(0), "udp", "192.0.2.1:5060", "192.0.2.2:5060", path.read_bytes())], end=None)
+    name = path.stem
+    assert [reject.reason for reject in told.rejects] == ([REJECTED[name]] if name in REJECTED else [])
+    assert told.counters.get("malformed", 0) == (1 if name in MALFORMED else 0)
+    in_dialog = {leg.call_id for leg in told.legs} or told.counters.get("mid_dialog")
+    assert bool(in_dialog) == (name in OPEN_A_CALL)
+    assert all(leg.answered_at_ms is None for leg in told.legs)
+    assert told.registrations == []
+
+
+def test_the_torture_messages_name_what_tshark_reads_in_them() -> None:
+    """Method or status, CSeq and Call-ID, of all that tshark takes for SIP."""
+    checked = 0
+    for line in (SAMPLES / "torture" / "INDEX.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) < 10 or not cells[0].isdigit() or cells[7] in ("not SIP (data)", "-"):
+            continue
+        path = SAMPLES / "torture" / "rfc4475" / cells[1]
+        if path.stem in REJECTED:
+            continue
+        message = parse(path.read_bytes())
+        assert (message.method.decode() or str(message.status)) == cells[7]
+        assert message.call_id.decode().startswith(cells[-1])
+        number, method = cells[8].replace("\\r\\n", " ").split()
+        if int(number) < 2**31:
+            assert message.cseq == b"%d %b" % (int(number), method.encode())
+        checked += 1
+    assert checked == 43
+
+
+def test_every_torture_message_is_read_from_the_capture_too() -> None:
+    told = read(SAMPLES / "torture" / "torture.pcap")
+    assert told.counters["messages"] + told.counters["rejects"] == 49
+    assert {leg.call_id for leg in told.legs if leg.call_id.startswith("dblreq")} == set()
+    assert not [record for record in told.records if not isinstance(record, SipLeg)]
+
+
+def test_no_truncation_of_a_torture_message_raises() -> None:
+    for path in torture():
+        data = path.read_bytes()
+        for size in range(0, len(data), 7):
+            try:
+                parse(data[:size])
+            except Malformed as fault:
+                assert re.fullmatch("[a-z-]+", fault.reason)  # noqa: PT017 - the point is that nothing else is raised
