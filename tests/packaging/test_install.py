@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_test(tmp_path: Path) 
         (source / name).write_bytes((ROOT / name).read_bytes())
     build = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run(
-        [ROOT / ".venv/bin/python", *build, "--wheel-dir", tmp_path, source],
+        [sys.executable, *build, "--wheel-dir", tmp_path, source],
         check=True,
         capture_output=True,
         env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
