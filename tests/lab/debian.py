@@ -4,8 +4,8 @@ Laws
 - The root file system is made once, beside its final place, and moved there whole. A container writes to memory on top of
   it and never into it, so every boot begins with the same untouched Debian.
 - The container is reached through its namespaces alone (nsenter); nothing of it is registered on the host.
-- It is powered off when the block ends. Where that takes too long, or this process is killed, it is killed: the kernel then
-  ends what runs in it and takes down its mounts.
+- It is powered off when the block ends. It lives in mount and process namespaces of its own, so that it ends with the
+  process that started it even where that is killed: nothing is left running or mounted.
 - Where it cannot run, `LabUnavailable` says why.
 """
 
@@ -14,13 +14,12 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.lab.asterisk import CACHE, DEBOOTSTRAP_LIMIT_S, ISOLATED, WITH_US, LabUnavailable, end, only_one, wait_for
+from tests.lab.asterisk import CACHE, DEBOOTSTRAP_LIMIT_S, ISOLATED, LabUnavailable, end, only_one, wait_for
 
 SUITE = "bookworm"
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,adduser,iproute2"
@@ -54,7 +53,11 @@ def require_container_tools() -> None:
     """Raise LabUnavailable unless we are root and can make a container."""
     if os.geteuid() != 0:
         raise LabUnavailable("a container with systemd needs root")
-    missing = [tool for tool in ("debootstrap", "systemd-nspawn", "nsenter", "setpriv") if shutil.which(tool) is None]
+    missing = [
+        tool
+        for tool in ("debootstrap", "systemd-nspawn", "nsenter", "unshare", "setpriv")
+        if shutil.which(tool) is None
+    ]
     if missing:
         raise LabUnavailable(f"no {', '.join(missing)}: apt-get install debootstrap systemd-container util-linux")
 
@@ -109,7 +112,8 @@ class DebianLab:
     # --- up and down
 
     def _boot(self) -> None:
-        command = [*WITH_US, "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--boot"]
+        command = [*ISOLATED, "--mount-proc", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit"]
+        command += ["--private-network", "--boot"]
         command += [MEMORY_ON_TOP, f"--directory={self.root}", "--console=pipe"]
         command += [f"--bind-ro={folder}:{name}" for name, folder in self._shown.items()]
         console = self._exit.enter_context(self._console.open("wb"))
@@ -124,7 +128,7 @@ class DebianLab:
             last = (self._console.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
             raise LabUnavailable(f"systemd-nspawn ended with {nspawn.returncode}; it last said: {last}")
         if not self._leader:
-            self._leader = _first_child(nspawn.pid)
+            self._leader = _descendant(nspawn.pid, "systemd")
             return False
         try:
             return self.run("systemctl", "is-system-running", check=False).stdout.strip() in UP
@@ -138,13 +142,17 @@ class DebianLab:
                 os.kill(self._leader, signal.SIGRTMIN + 4)
                 nspawn.wait(POWER_OFF_LIMIT_S)
         end(nspawn)
-        while self._leader and Path(f"/proc/{self._leader}").exists():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._leader, signal.SIGKILL)
-            time.sleep(0.05)
 
 
-def _first_child(pid: int) -> int:
+def _descendant(pid: int, name: str) -> int:
     """The container's process 1, as the host numbers it; 0 as long as there is none."""
-    found = subprocess.run(["pgrep", "-P", str(pid), "-x", "systemd"], capture_output=True, text=True, check=False)
-    return int(found.stdout.split()[0]) if found.stdout.split() else 0
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        for child in map(int, children.read_text().split()):
+            if Path(f"/proc/{child}/comm").read_text().strip() == name:
+                return child
+            if found := _descendant(child, name):
+                return found
+    except OSError:
+        return 0
+    return 0
