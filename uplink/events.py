@@ -61,10 +61,12 @@ def event_id(site: str, *parts: str) -> str:
     return hashlib.sha256(_json((site, *parts))).hexdigest()[:32]
 
 
-def timed_id(time_ms: int, site: str, *parts: str) -> str:
-    """An event's id: 12 hexadecimal digits of its time and 20 of the hash of its input. Ids of one day lie close together, so
-    that an index over them stays quick however many there are."""
-    return f"{time_ms & _TIME_MASK:012x}{hashlib.sha256(_json((site, *parts))).hexdigest()[:20]}"
+def timed_id(time_ms: int, reference: str, slot: Struct, made: int) -> str:
+    """An event's id: 12 hexadecimal digits of its time and 20 of the hash of its input, which is the thing that it is about
+    (`event_id`), the slot that it is booked in, and how many events that slot had before. Ids of one day lie close together,
+    so that an index over them stays quick however many there are."""
+    identity = b"%b%b%d" % (reference.encode(), _json(slot), made)
+    return f"{time_ms & _TIME_MASK:012x}{hashlib.sha256(identity).hexdigest()[:20]}"
 
 
 def chain_next(chain: bytes, body: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """The ledger's tables, as sqlite-utils migrations: each is applied once, in a transaction, and never changed afterwards.
 
-All tables are STRICT. What is looked up by a derived key is clustered by it (WITHOUT ROWID); what is numbered is a rowid table.
+All tables are STRICT. What has a large body is a rowid table, so that new rows fill its last page; small rows are clustered by
+the key that they are looked up by (WITHOUT ROWID).
 """
 
 from sqlite_utils import Database, Migrations
@@ -25,12 +26,13 @@ CREATE TABLE source (
     stale INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE leg (
+    id INTEGER PRIMARY KEY,
     source INTEGER NOT NULL,
     call_key TEXT NOT NULL,
     key TEXT NOT NULL,
     body BLOB NOT NULL,
-    PRIMARY KEY (source, call_key, key)
-) STRICT, WITHOUT ROWID;
+    UNIQUE (source, call_key, key)
+) STRICT;
 CREATE TABLE settling (
     source INTEGER NOT NULL,
     call_key TEXT NOT NULL,

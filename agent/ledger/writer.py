@@ -35,7 +35,7 @@ from collectors.contract import Batch, Kind
 COMMIT_EVERY_S = 1.0
 """A power cut may cost a source that cannot repeat itself this much; a commit costs one or two writes to the disk."""
 
-FULL_BATCH = 1_000
+FULL_BATCH = 200
 RETRY_S = 5.0
 DAY_MS = 24 * 3600 * 1000
 TICK_S = 0.5

@@ -1,10 +1,12 @@
 """What a record comes to: amounts per slot, and which seats it makes active on which day.
 
 Laws
-- A slot names everything that decides the price of an amount (meter, subject, day, class, country or feature code). If one of
-  them changes by a later record, the amount leaves the old slot and enters the new one; nothing is rewritten.
+- A slot names everything that decides the price of an amount: meter, subject, day, class, country, and the meter's own detail.
+  If one of them changes by a later record, the amount leaves the old slot and enters the new one; nothing is rewritten.
 - Amounts are whole millionths of the meter's unit. A difference of two amounts is exact, so corrections net to the truth.
 """
+
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -12,15 +14,15 @@ UNIT = 1_000_000
 
 
 class Slot(Struct, frozen=True, array_like=True, gc=False):
-    """Where an amount is booked. `day` is the site's; `call_class` and `country` are empty for meters that have none, and
-    so is `feature`."""
+    """Where an amount is booked. `day` is the site's; `call_class` and `country` are empty for meters that have none. `detail`
+    is the meter's own: the outcome of a call, the code of a feature, the level of a seat-day."""
 
     meter: str
     subject: str
     day: str
     call_class: str = ""
     country: str = ""
-    feature: str = ""
+    detail: str = ""
 
 
 class Measure(Struct, frozen=True, gc=False):
@@ -51,6 +53,7 @@ class Charge(Struct, frozen=True):
     billed_s: int = 0
 
 
+@lru_cache(maxsize=4096)
 def decimal_text(amount: int) -> str:
     """Millionths as an exact decimal: 1_500_000 -> `1.5`."""
     sign = "-" if amount < 0 else ""

@@ -40,13 +40,15 @@ class Booking(Struct, frozen=True):
 
 
 NOTHING = Booked()
+_DETAIL_NAMES = {"call": "outcome", "feature.use": "feature"}
+_UNITS = {meter: unit for meter, (unit, _) in METERS.items()}
 
 
 def book(site: str, source: str, charge: Charge, booked: Booked = NOTHING) -> Booking:
     """Pure. `source` is the source's configured name: with the key it says which record the events come from."""
     reference = event_id(site, "call", source, charge.key)
     if booked is NOTHING:
-        return _first_booking(site, source, charge, reference)
+        return _first_booking(charge, reference)
     before = {entry.slot: entry for entry in booked.entries}
     events: list[MicroTransaction] = []
     entries: list[Entry] = []
@@ -55,51 +57,51 @@ def book(site: str, source: str, charge: Charge, booked: Booked = NOTHING) -> Bo
         if entry is None:
             entry = Entry(measure.slot, 0, 0, charge.time_ms)
         if entry.events == 0 or entry.amount != measure.amount:
-            events.append(_event(site, source, charge.key, reference, entry, measure.amount, measure.told))
+            change = measure.amount - entry.amount
+            events.append(_event(reference, entry.slot, entry.time_ms, entry.events, change, measure.told))
             entry = Entry(entry.slot, measure.amount, entry.events + 1, entry.time_ms)
         entries.append(entry)
     for entry in before.values():
         if entry.amount:
-            events.append(_event(site, source, charge.key, reference, entry, 0, {}))
+            events.append(_event(reference, entry.slot, entry.time_ms, entry.events, -entry.amount, {}))
             entry = Entry(entry.slot, 0, entry.events + 1, entry.time_ms)
         entries.append(entry)
     gained, lost = _seat_changes(booked.seats, charge.seats)
     return Booking(events, Booked(tuple(entries), charge.seats), gained, lost)
 
 
-def _first_booking(site: str, source: str, charge: Charge, reference: str) -> Booking:
+def _first_booking(charge: Charge, reference: str) -> Booking:
     """What `book` comes to where nothing is booked yet: nearly every call, so the short way."""
     events = []
     entries = []
-    for slot, amount, told in ((measure.slot, measure.amount, measure.told) for measure in charge.measures):
-        opening = Entry(slot, 0, 0, charge.time_ms)
-        events.append(_event(site, source, charge.key, reference, opening, amount, told))
-        entries.append(Entry(slot, amount, 1, charge.time_ms))
+    time_ms = charge.time_ms
+    for measure in charge.measures:
+        events.append(_event(reference, measure.slot, time_ms, 0, measure.amount, measure.told))
+        entries.append(Entry(measure.slot, measure.amount, 1, time_ms))
     return Booking(events, Booked(tuple(entries), charge.seats), list(charge.seats), [])
 
 
 def _event(
-    site: str, source: str, key: str, reference: str, entry: Entry, amount: int, told: dict[str, str | int]
+    reference: str, slot: Slot, time_ms: int, made: int, amount: int, told: dict[str, str | int]
 ) -> MicroTransaction:
-    slot = entry.slot
-    identity = (slot.meter, source, key, slot.subject, slot.day, slot.call_class, slot.country, slot.feature)
+    """The event that books `amount` millionths more (or less) in `slot`, after `made` events before it."""
     data: dict[str, str | int] = {"call": reference}
     if slot.call_class:
         data["class"] = slot.call_class
     if slot.country:
         data["country"] = slot.country
-    if slot.feature:
-        data["feature"] = slot.feature
+    if slot.detail:
+        data[_DETAIL_NAMES[slot.meter]] = slot.detail
     data.update(told)
     return MicroTransaction(
-        id=timed_id(entry.time_ms, site, *identity, str(entry.events)),
+        id=timed_id(time_ms, reference, slot, made),
         meter=slot.meter,
         subject=slot.subject,
-        time_ms=entry.time_ms,
-        quantity=decimal_text(amount - entry.amount),
-        unit=METERS[slot.meter][0],
+        time_ms=time_ms,
+        quantity=decimal_text(amount),
+        unit=_UNITS[slot.meter],
         data=data,
-        corrects=timed_id(entry.time_ms, site, *identity, "0") if entry.events else "",
+        corrects=timed_id(time_ms, reference, slot, 0) if made else "",
     )
 
 
@@ -154,16 +156,17 @@ def book_seat_day(
 
 
 def _seat_event(site: str, seat: str, day: str, time_ms: int, level: str, quantity: str, made: int) -> MicroTransaction:
+    slot = Slot("seat.day", seat, day, detail=level)
     data: dict[str, str | int] = {"day": day}
     if level:
         data["level"] = level
     return MicroTransaction(
-        id=timed_id(time_ms, site, "seat.day", seat, day, level, str(made)),
+        id=timed_id(time_ms, site, slot, made),
         meter="seat.day",
         subject=seat,
         time_ms=time_ms,
         quantity=quantity,
-        unit=METERS["seat.day"][0],
+        unit=_UNITS["seat.day"],
         data=data,
-        corrects=timed_id(time_ms, site, "seat.day", seat, day, level, "0") if made else "",
+        corrects=timed_id(time_ms, site, slot, 0) if made else "",
     )

@@ -30,6 +30,10 @@ def billed_seconds(talk_ms: int, increment_s: int, minimum_s: int) -> int:
     return max(increments * increment_s, minimum_s)
 
 
+INBOUND = Dialled("inbound")
+INTERNAL = Dialled("internal")
+
+
 class Meter:
     """The rules of one site, ready to be applied."""
 
@@ -37,6 +41,7 @@ class Meter:
         self.site = site
         self.metering = metering
         matches = compiled(site.dialplan.extensions).fullmatch
+        self._shown = lru_cache(maxsize=CACHE_ENTRIES)(self.shown)
         self._is_seat = lru_cache(maxsize=CACHE_ENTRIES)(lambda endpoint: matches(endpoint) is not None)
         self._class_of = lru_cache(maxsize=CACHE_ENTRIES)(lambda digits, out: classify(digits, site.dialplan, out))
         self._levels = _cumulative(metering)
@@ -44,58 +49,54 @@ class Meter:
     # --- calls
 
     def call(self, call: Call) -> Charge:
-        dialled = self._classify(call)
-        subject = self._subject(call)
-        day = local_day(call.started_at_ms, self.site.timezone)
-        slot = Slot("call", subject, day, dialled.call_class, dialled.country)
+        caller_seat = self._caller_seat(call)
+        dialled = self._classify(call, caller_seat)
+        subject = caller_seat or self._consumer(call)
+        started_at_ms = call.started_at_ms
+        day = local_day(started_at_ms, self.site.timezone)
+        slot = Slot("call", subject, day, dialled.call_class, dialled.country, call.outcome)
         measures = [Measure(slot, UNIT, self._told(call))]
         billed_s = 0
         if call.answered_at_ms is not None:
-            billed_s = billed_seconds(call.talk_ms, self.metering.increment_s, self.metering.minimum_s)
+            talk_ms = call.talk_ms
+            billed_s = billed_seconds(talk_ms, self.metering.increment_s, self.metering.minimum_s)
             slot = Slot("voice.minutes", subject, day, dialled.call_class, dialled.country)
-            told: dict[str, str | int] = {"billed_s": billed_s, "talk_ms": call.talk_ms}
-            measures.append(Measure(slot, minutes_amount(billed_s), told))
+            measures.append(Measure(slot, minutes_amount(billed_s), {"billed_s": billed_s, "talk_ms": talk_ms}))
         if call.features:
             measures += self._features(call, subject, day)
-        return Charge(
-            key=call.key,
-            time_ms=call.started_at_ms,
-            measures=tuple(measures),
-            seats=self._seats_of(call, day),
-            call_class=dialled.call_class,
-            billed_s=billed_s,
-        )
-
-    def _classify(self, call: Call) -> Dialled:
-        if not self._caller_seat(call):
-            return Dialled("inbound")
-        if call.dialled in call.offered and self._is_seat(call.dialled):
-            return Dialled("internal")
-        return self._class_of(call.dialled, bool(call.trunk_out))
+        seats = self._seats_of(call, caller_seat, day)
+        return Charge(call.key, started_at_ms, tuple(measures), seats, dialled.call_class, billed_s)
 
     def _caller_seat(self, call: Call) -> str:
         """The caller's endpoint where that is an extension, else its number where the call came over no trunk: phones may have
         names of their own (`SIP/alice`). Called parties have no such second way: theirs may be a group's number."""
-        endpoint, number = call.caller.endpoint, call.caller.number
+        endpoint = call.caller.endpoint
         if self._is_seat(endpoint):
             return endpoint
-        return number if endpoint and not call.trunk_in and self._is_seat(number) else ""
+        return call.caller.number if endpoint and not call.trunk_in and self._is_seat(call.caller.number) else ""
 
-    def _subject(self, call: Call) -> str:
-        if seat := self._caller_seat(call):
-            return seat
+    def _classify(self, call: Call, caller_seat: str) -> Dialled:
+        if not caller_seat:
+            return INBOUND
+        if call.dialled in call.offered and self._is_seat(call.dialled):
+            return INTERNAL
+        return self._class_of(call.dialled, bool(call.trunk_out))
+
+    def _consumer(self, call: Call) -> str:
+        """Who consumed a call that no seat placed."""
         if call.answered_by and self._is_seat(call.answered_by.endpoint):
             return call.answered_by.endpoint
         offered = [endpoint for endpoint in call.offered if self._is_seat(endpoint)]
         return offered[0] if len(offered) == 1 else call.dialled or call.trunk_in or "site"
 
     def _told(self, call: Call) -> dict[str, str | int]:
-        told: dict[str, str | int] = {"outcome": call.outcome, "talk_ms": call.talk_ms}
-        for name, number in (("caller", call.caller.number or call.caller.endpoint), ("dialled", call.dialled)):
-            if shown := self.shown(number):
-                told[name] = shown
+        told: dict[str, str | int] = {"talk_ms": call.talk_ms}
+        if caller := self._shown(call.caller.number or call.caller.endpoint):
+            told["caller"] = caller
+        if dialled := self._shown(call.dialled):
+            told["dialled"] = dialled
         if call.answered_by and call.answered_by.endpoint:
-            told["answered_by"] = self.shown(call.answered_by.endpoint) or "seat"
+            told["answered_by"] = self._shown(call.answered_by.endpoint) or "seat"
         if call.trunk_in or call.trunk_out:
             told["trunk"] = call.trunk_in or call.trunk_out
         if call.ending != "confirmed":
@@ -112,20 +113,22 @@ class Meter:
         counts: dict[Slot, int] = {}
         for use in call.features:
             seat = use.endpoint if self._is_seat(use.endpoint) else subject
-            slot = Slot("feature.use", seat, day, feature=use.code)
+            slot = Slot("feature.use", seat, day, detail=use.code)
             counts[slot] = counts.get(slot, 0) + use.count
         return (Measure(slot, count * UNIT, {}) for slot, count in counts.items())
 
-    def _seats_of(self, call: Call, day: str) -> tuple[SeatUse, ...]:
-        answered = call.answered_by.endpoint if call.answered_by else ""
-        used: dict[str, list[str]] = {}
-        for endpoint in (self._caller_seat(call), answered, *call.offered):
-            if self._is_seat(endpoint):
-                used.setdefault(endpoint, [])
+    def _seats_of(self, call: Call, caller_seat: str, day: str) -> tuple[SeatUse, ...]:
+        is_seat = self._is_seat
+        used: dict[str, tuple[str, ...]] = {caller_seat: ()} if caller_seat else {}
+        if call.answered_by and is_seat(call.answered_by.endpoint):
+            used[call.answered_by.endpoint] = ()
+        for endpoint in call.offered:
+            if is_seat(endpoint):
+                used[endpoint] = ()
         for use in call.features:
-            if self._is_seat(use.endpoint):
-                used.setdefault(use.endpoint, []).append(use.code)
-        return tuple([SeatUse(seat, day, True, tuple(features)) for seat, features in used.items()])
+            if is_seat(use.endpoint):
+                used[use.endpoint] = (*used.get(use.endpoint, ()), use.code)
+        return tuple([SeatUse(seat, day, True, features) for seat, features in used.items()])
 
     # --- what belongs to no call
 
@@ -137,7 +140,7 @@ class Meter:
 
     def feature(self, use: FeatureUse) -> Charge:
         day = local_day(use.at_ms, self.site.timezone)
-        slot = Slot("feature.use", use.endpoint or "site", day, feature=use.code)
+        slot = Slot("feature.use", use.endpoint or "site", day, detail=use.code)
         seats: tuple[SeatUse, ...] = ()
         if self._is_seat(use.endpoint):
             seats = (SeatUse(use.endpoint, day, True, (use.code,)),)

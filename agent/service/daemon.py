@@ -3,7 +3,8 @@
 Laws
 - The ledger opens first and closes last. Sources stop before it; what they handed in is committed.
 - The status page is a convenience: a port that is taken is a problem to show, and no reason not to count.
-- READY=1 is said when sources and uplink run; WATCHDOG=1 only after the ledger's thread has answered.
+- READY=1 is said when sources and uplink run; WATCHDOG=1 only after the ledger's thread has answered, be it that the disk is
+  full: a restart would not make room.
 """
 
 import asyncio
@@ -129,7 +130,10 @@ class Agent:
     async def _watchdog(self, interval_s: float) -> None:
         while True:
             await asyncio.sleep(interval_s)
-            await asyncio.wrap_future(self.ledger.do(lambda _: None))
+            try:
+                await asyncio.wrap_future(self.ledger.do(lambda _: None))
+            except LedgerError as error:
+                log.debug("the ledger's thread lives, its disk does not: %s", error)
             manager.notify("WATCHDOG=1")
 
 

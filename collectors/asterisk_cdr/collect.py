@@ -7,6 +7,7 @@ Laws
 - A checkpoint that cannot be read (of another version) means reading the file from its start: records with the same keys.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,13 +49,26 @@ class AsteriskCdrCollector:
         self._tail = Tail(Path(self._config.path), kept.mark)
         self._decoder = _decoder(self._config, self._context.timezone, kept.state)
         try:
+            await self._follow(sink)
+        finally:
+            self._tail.close()
+
+    async def _follow(self, sink: Sink) -> None:
+        """While one batch is being made durable the next one is decoded; they are handed in one after the other."""
+        handed_in: asyncio.Future[None] | None = None
+        try:
             while True:
                 piece = await next_piece(self._tail, self._config.poll_s)
                 batch = batch_of(piece, self._tail, self._decoder)
                 self._count(piece, batch)
-                await sink.put(batch)
+                if handed_in is not None:
+                    await handed_in
+                handed_in = asyncio.ensure_future(sink.put(batch))
+                if not piece.more:
+                    await handed_in
         finally:
-            self._tail.close()
+            if handed_in is not None:
+                handed_in.cancel()
 
     def probe(self) -> Probe:
         """Counters are explained in the README."""

@@ -237,7 +237,8 @@ class Machine(RuleBasedStateMachine):
         exact: dict[tuple[str, ...], Decimal] = {}
         for event in self.counted.values():
             data = event["data"]
-            attributes = (data.get("call", ""), data.get("class", ""), data.get("feature", ""), data.get("level", ""))
+            detail = data.get("outcome", "") if event["type"] == "call" else data.get("feature", "")
+            attributes = (data.get("call", ""), data.get("class", ""), detail, data.get("level", ""))
             slot = (event["type"], event["subject"], *attributes)
             found[slot] += 1
             exact[slot] = exact.get(slot, Decimal(0)) + Decimal(data["quantity"])
@@ -256,7 +257,7 @@ class Machine(RuleBasedStateMachine):
             reference = next(iter(self.references(charge.key)))
             for measure in charge.measures:
                 slot = measure.slot
-                place = (slot.meter, slot.subject, reference, slot.call_class, slot.feature, "")
+                place = (slot.meter, slot.subject, reference, slot.call_class, slot.detail, "")
                 totals[place] = Decimal(measure.amount) / 1_000_000
             for use in charge.seats:
                 used.setdefault((use.seat, use.day), set()).update(use.features)

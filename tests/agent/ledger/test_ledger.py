@@ -118,6 +118,15 @@ def test_a_changed_class_moves_the_amount_from_one_slot_to_the_other(tmp_path: P
     ledger.close()
 
 
+def test_an_outcome_that_changes_later_is_told_by_events_too(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    put(ledger, Batch(records=[row("c1", talk_s=None)], checkpoint=b"x"))
+    put(ledger, Batch(records=[row("c1", key="2", start_s=10, talk_s=5)], checkpoint=b"y"))
+    told = [(e["data"]["outcome"], e["data"]["quantity"]) for e in events(ledger) if e["type"] == "call"]  # type: ignore[index]
+    assert sorted(told) == [("answered", "1"), ("no_answer", "-1"), ("no_answer", "1")]
+    ledger.close()
+
+
 def test_a_call_waits_for_its_rows_until_the_source_has_moved_on(tmp_path: Path) -> None:
     now_ms = NOON_MS + 36_000
     ledger = open_ledger(tmp_path, now_ms=now_ms)

@@ -42,7 +42,7 @@ def call(**changes: Any) -> Call:
 
 def slots(charge: Charge) -> dict[tuple[str, str, str, str, str], str]:
     return {
-        (m.slot.meter, m.slot.subject, m.slot.call_class, m.slot.country, m.slot.feature): decimal_text(m.amount)
+        (m.slot.meter, m.slot.subject, m.slot.call_class, m.slot.country, m.slot.detail): decimal_text(m.amount)
         for m in charge.measures
     }
 
@@ -69,14 +69,14 @@ def test_started_increments_are_billed_and_not_less_than_the_minimum(
 
 def test_an_internal_call_is_the_callers() -> None:
     assert slots(METER.call(call())) == {
-        ("call", "101", "internal", "", ""): "1",
+        ("call", "101", "internal", "", "answered"): "1",
         ("voice.minutes", "101", "internal", "", ""): "2",
     }
 
 
 def test_an_inbound_call_is_the_seats_that_answered() -> None:
     charge = METER.call(call(caller=Party("+442079460000", "carrier"), trunk_in="carrier", dialled="+12125550102"))
-    assert ("call", "102", "inbound", "", "") in slots(charge)
+    assert ("call", "102", "inbound", "", "answered") in slots(charge)
     assert [use.seat for use in charge.seats] == ["102"]
 
 
@@ -84,8 +84,8 @@ def test_an_inbound_call_nobody_answered_is_the_only_seats_it_rang_at_or_the_num
     missed = {"caller": Party("+442079460000", ""), "answered_at_ms": None, "talk_ms": 0, "outcome": "no_answer"}
     one = METER.call(call(**missed, answered_by=None, dialled="+12125550102"))
     two = METER.call(call(**missed, answered_by=None, dialled="+12125550200", offered=("102", "103")))
-    assert slots(one) == {("call", "102", "inbound", "", ""): "1"}
-    assert slots(two) == {("call", "+12125550200", "inbound", "", ""): "1"}
+    assert slots(one) == {("call", "102", "inbound", "", "no_answer"): "1"}
+    assert slots(two) == {("call", "+12125550200", "inbound", "", "no_answer"): "1"}
     assert {use.seat for use in two.seats} == {"102", "103"}
 
 
@@ -93,16 +93,16 @@ def test_an_extension_that_rang_is_internal_even_if_its_digits_are_an_emergency_
     plan = DialPlan(country="DE", extensions=("1XX",))
     meter = Meter(Site(id=SITE.id, provider="msp", dialplan=plan), Metering())
     rang = call(dialled="110", offered=("110",), answered_by=Party("110", "110"))
-    assert ("call", "101", "internal", "", "") in slots(meter.call(rang))
+    assert ("call", "101", "internal", "", "answered") in slots(meter.call(rang))
     gone_out = call(dialled="110", offered=("carrier",), answered_by=Party("110", "carrier"), trunk_out="carrier")
-    assert ("call", "101", "emergency", "", "") in slots(meter.call(gone_out))
+    assert ("call", "101", "emergency", "", "answered") in slots(meter.call(gone_out))
 
 
 def test_a_phone_with_a_name_of_its_own_is_the_seat_that_its_number_says() -> None:
     named = METER.call(call(caller=Party("101", "alice")))
-    assert ("call", "101", "internal", "", "") in slots(named)
+    assert ("call", "101", "internal", "", "answered") in slots(named)
     over_a_trunk = METER.call(call(caller=Party("101", "carrier"), trunk_in="carrier"))
-    assert ("call", "102", "inbound", "", "") in slots(over_a_trunk)
+    assert ("call", "102", "inbound", "", "answered") in slots(over_a_trunk)
 
 
 def test_feature_uses_are_counted_by_seat_and_code() -> None:
