@@ -73,9 +73,16 @@ def to_tag(data: bytes) -> bytes | None:
         return b""
     found = data.find(b">;tag=", at, stop)
     value = data[found + 6 : stop]
-    if found < 0 or any(mark in value for mark in _MARKS):
+    if found < 0 or b";" in value or b" " in value or b'"' in value or b"\t" in value:
         return None
     return value
 
 
-_MARKS = (b";", b" ", b'"', b"\t")
+def to_value(data: bytes) -> bytes | None:
+    """The value of To; None where the full way must tell."""
+    end = data.find(b"\r\n\r\n")
+    at = data.find(b"\r\nTo:", 0, end)
+    stop = data.find(b"\r\n", at + 5)
+    if at < 0 or end < 0 or data[stop + 2] in _BLANK:
+        return None
+    return data[at + 5 : stop].strip(_BLANK)

@@ -16,6 +16,7 @@ from collectors.sip.address import listed, tag, text, uri_of, user
 from collectors.sip.brief import Brief, to_tag
 from collectors.sip.correlate import Correlator
 from collectors.sip.features import of_invite
+from collectors.sip.glance import Unusual, glance
 from collectors.sip.legs import legs_of
 from collectors.sip.limits import Limits
 from collectors.sip.message import Message
@@ -60,29 +61,31 @@ class Calls:
             self.counters["retransmissions"] += 1
             return
         message = message or read(data, short, self.counters)
-        if known is not None and known.from_tag == tag(message.get(b"From")):
+        if known is not None and known.from_tag == message.ends()[1]:
             self.counters["retransmissions"] += 1
             return
-        if tag(message.get(b"To")):
+        if message.ends()[2]:
             self._within(thread, packet, message)
         else:
             self._begin(thread, packet, message)
 
     def _begin(self, thread: list[Dialog] | None, packet: SipPacket, message: Message) -> None:
-        from_tag = tag(message.get(b"From"))
-        hop = _last_hop(thread, packet, from_tag) if thread else None
-        if hop is not None:
-            if _number(message.cseq) <= _number(hop.cseq):
+        from_tag = message.ends()[1]
+        group = hop = None
+        if thread:
+            hop = _last_hop(thread, packet, from_tag)
+            if hop is not None and _number(message.cseq) <= _number(hop.cseq):
                 self.counters["retransmissions"] += 1
                 return
-            if self._is_retry(hop):
+            if hop is not None and self._is_retry(hop):
                 self._reopen(hop, packet, message)
                 return
         invite, names = self._dialog(packet, message, from_tag)
-        group = self._continued(thread, hop, invite)
-        if group is None:
-            self._retire(thread)
-            group = self._related(invite, names, message)
+        if thread:
+            group = self._continued(thread, hop, invite)
+            if group is None:
+                self._retire(thread)
+        group = group or self._related(invite, names, message)
         if group is None:
             group = self._new_group(packet.at_us)
             invite.side = "caller"
@@ -102,14 +105,14 @@ class Calls:
             self.correlator.add(hop)
             self._schedule(self.groups[hop.call], packet.at_us)
 
-    def _continued(self, thread: list[Dialog] | None, hop: Dialog | None, invite: Dialog) -> Group | None:
+    def _continued(self, thread: list[Dialog], hop: Dialog | None, invite: Dialog) -> Group | None:
         """The call that the same Call-ID stands for, while that call goes on."""
-        number = _continued(thread, hop, invite) if thread else None
+        number = _continued(thread, hop, invite)
         return None if number is None else self._alive(number)
 
     def _related(self, invite: Dialog, names: list[str], message: Message) -> Group | None:
         """The call that an INVITE with a Call-ID of its own belongs to."""
-        replaces = message.get(b"Replaces")
+        replaces = message.get(b"Replaces") if b"Replaces" in message.first else b""
         if replaces and (replaced := self._replaced(read_replaces(replaces))) is not None:
             if b"early-only" in replaces:
                 invite.side = "pickup"
@@ -126,24 +129,25 @@ class Calls:
         dialled = user(message.uri) or user(uri_of(message.get(b"To")))
         self.serial += 1
         invite = Dialog(
-            call=0,
-            serial=self.serial,
-            call_id=message.call_id,
-            from_tag=from_tag,
-            transport=packet.transport,
-            src=packet.src,
-            dst=packet.dst,
-            side="callee",
-            cseq=message.cseq,
-            caller=names[0],
-            dialled=dialled,
-            callee=self.registrar.endpoint_of(message.uri) or dialled,
-            user_agent=text(message.get(b"User-Agent")),
-            started_us=packet.at_us,
-            last_us=packet.at_us,
-            first_cseq=message.cseq,
-            session=message.get(b"Session-ID"),
+            0,
+            self.serial,
+            message.call_id,
+            from_tag,
+            packet.transport,
+            packet.src,
+            packet.dst,
+            "callee",
+            message.cseq,
+            names[0],
+            dialled,
+            self.registrar.endpoint_of(message.uri) or dialled,
+            text(message.get(b"User-Agent")),
+            packet.at_us,
+            packet.at_us,
+            message.cseq,
         )
+        if b"Session-ID" in message.first:
+            invite.session = message.get(b"Session-ID")
         invite.features.extend(of_invite(message, invite.caller, packet.at_us // 1000))
         if message.uri[:5].lower() == b"sips:" or packet.transport == "tls":
             invite.features.append(FeatureUse(code="encrypted_call", endpoint="", at_ms=packet.at_us // 1000))
@@ -162,8 +166,8 @@ class Calls:
     def update(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         self._within(self.threads.get(short[2]), packet, message or read(data, short, self.counters))
 
-    def ack(self, packet: SipPacket, call_id: bytes) -> None:
-        thread = self.threads.get(call_id)
+    def ack(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        thread = self.threads.get(short[2])
         dialog = _hop(thread, packet) if thread else None
         if dialog is None:
             return
@@ -271,7 +275,7 @@ class Calls:
         if 200 <= status < 300 and code:
             machine.accepted(dialog, by_caller, cseq, code)
         elif 200 <= status < 300 and code is not None:
-            machine.agreed(dialog, message or read(data, short, self.counters))
+            machine.agreed(dialog, machine.told(message or read(data, short, self.counters)))
         elif status == 481 and dialog.phase == ANSWERED and (code is not None or not cseq.endswith(b" CANCEL")):
             machine.assume(dialog)  # the other end knows it no more (RFC 3261 section 12.2.1.2)
             self._ended(dialog, dialog.last_us)
@@ -288,21 +292,36 @@ class Calls:
         if not dialog.to_tag:
             dialog.to_tag = early
         elif early and early != dialog.to_tag:
-            machine.fork(dialog, early, at_us, self._contact(message or read(data, short, self.counters)))
+            machine.fork(
+                dialog, early, at_us, self._contact((message or read(data, short, self.counters)).get(b"Contact"))
+            )
 
     def _answered(self, dialog: Dialog, at_us: int, data: bytes, short: Brief, message: Message | None) -> None:
         if dialog.phase == TRYING:
-            message = message or read(data, short, self.counters)
-            machine.answer(dialog, at_us, message, self._contact(message))
+            told = self._told(data, short, message)
+            machine.answer(dialog, at_us, told, self._contact(told.contact))
             if dialog.expires_us:
                 self._not_after(self.groups[dialog.call], machine.deadline(dialog, self.limits))
         elif dialog.phase == ANSWERED and dialog.status:
             last = to_tag(data) if message is None else tag(message.get(b"To"))
             if last and last != dialog.to_tag:
-                machine.answer_fork(dialog, last, at_us, self._contact(message or read(data, short, self.counters)))
+                machine.answer_fork(
+                    dialog, last, at_us, self._contact((message or read(data, short, self.counters)).get(b"Contact"))
+                )
 
-    def _contact(self, message: Message) -> str:
-        value = message.get(b"Contact")
+    def _told(self, data: bytes, short: Brief, message: Message | None) -> machine.Told:
+        """What a 2xx tells, by the shortest way that reads it for sure."""
+        to = to_tag(data) if message is None else None
+        if to is not None:
+            try:
+                found = glance(data)
+                return machine.Told(to, found.get(b"Contact"), found.get(b"Session-Expires"), found.body())
+            except Unusual:
+                pass
+        return machine.told(message or read(data, short, self.counters))
+
+    def _contact(self, value: bytes) -> str:
+        """The user that a Contact names, by its address of record where it registered."""
         uri = uri_of(next(iter(listed([value])), b"") if b"," in value else value)
         return self.registrar.endpoint_of(uri) or user(uri)
 
@@ -329,9 +348,9 @@ class Calls:
         self.correlator.add(dialog)
         self._not_after(group, machine.deadline(dialog, self.limits))
 
-    def _retire(self, thread: list[Dialog] | None) -> None:
+    def _retire(self, thread: list[Dialog]) -> None:
         """The Call-ID begins another call: what it stood for ends at its last sign of life."""
-        for dialog in list(thread or ()):
+        for dialog in list(thread):
             dialog.retired = True
             self._forget(dialog)
             if dialog.phase != ENDED:
@@ -371,8 +390,10 @@ class Calls:
     def _ended(self, dialog: Dialog, at_us: int) -> None:
         self.correlator.remove(dialog)
         group = self.groups[dialog.call]
-        if len(group.dialogs) == 1 or all(other.phase == ENDED for other in group.dialogs):
-            self._schedule(group, at_us)
+        for other in group.dialogs:
+            if other.phase != ENDED:
+                return
+        self._schedule(group, at_us)
 
     def _not_after(self, group: Group, due_us: int) -> None:
         """Look at this call at that time, unless it is looked at sooner anyway."""
@@ -389,20 +410,24 @@ class Calls:
         limits = self.limits
         if group.emitted_us:
             return group.emitted_us + limits.transaction_ms * 1000
-        deadlines = [machine.deadline(dialog, limits) for dialog in group.dialogs if dialog.phase != ENDED]
-        if deadlines:
-            return min(deadlines)
-        settled = max(dialog.ended_us + machine.patience_us(dialog, limits) for dialog in group.dialogs)
-        if self.correlator.pending(group.id):
+        settled = silent = 0
+        for dialog in group.dialogs:
+            if dialog.phase != ENDED:
+                deadline = machine.deadline(dialog, limits)
+                silent = deadline if not silent or deadline < silent else silent
+            else:
+                settled = max(settled, dialog.ended_us + machine.patience_us(dialog, limits))
+        if not silent and self.correlator.refers and self.correlator.pending(group.id):
             settled += limits.transaction_ms * 1000
-        return settled
+        return silent or settled
 
     def run(self, now_us: int) -> None:
         """End what silence ends, hand in what has settled, forget what is long over."""
         self.correlator.expire(now_us)
-        while self.timers and self.timers[0][0] <= now_us:
-            due_us, number = heappop(self.timers)
-            group = self.groups.get(number)
+        timers, groups = self.timers, self.groups
+        while timers and timers[0][0] <= now_us:
+            due_us, number = heappop(timers)
+            group = groups.get(number)
             if group is not None and group.due_us == due_us:
                 self._run_group(group, now_us)
 
@@ -411,24 +436,21 @@ class Calls:
             self._schedule(group, now_us)
         elif group.emitted_us:
             self._drop(group)
-        elif self._silence(group, now_us):
-            self._schedule(group, now_us)
         else:
-            self._emit(group, now_us)
+            if not self._silence(group, now_us):
+                self._emit(group, now_us)
             self._schedule(group, now_us)
 
     def _silence(self, group: Group, now_us: int) -> bool:
         """End the dialogs that have been silent for too long; whether there were any."""
-        silent = [
-            dialog
-            for dialog in group.dialogs
-            if dialog.phase != ENDED and machine.deadline(dialog, self.limits) <= now_us
-        ]
-        for dialog in silent:
-            machine.assume(dialog)
-            self.correlator.remove(dialog)
-            self.counters["ended_by_silence"] += 1
-        return bool(silent)
+        found = False
+        for dialog in group.dialogs:
+            if dialog.phase != ENDED and machine.deadline(dialog, self.limits) <= now_us:
+                machine.assume(dialog)
+                self.correlator.remove(dialog)
+                self.counters["ended_by_silence"] += 1
+                found = True
+        return found
 
     def clock_set(self, step_us: int, now_us: int) -> None:
         """The packets' clock jumped: that is no silence, and no time that anybody talked."""
@@ -506,7 +528,7 @@ class Calls:
 
 
 def _tags(message: Message) -> tuple[bytes, bytes]:
-    return tag(message.get(b"From")), tag(message.get(b"To"))
+    return message.ends()[1:]
 
 
 def _number(cseq: bytes) -> int:
@@ -567,7 +589,7 @@ def _continued(thread: list[Dialog], hop: Dialog | None, invite: Dialog) -> int 
 
 def _callers(message: Message) -> list[str]:
     """Who calls: From's user first, unless it names nobody; then the identities that the network asserts (RFC 3325)."""
-    told = [user(uri_of(message.get(b"From")))]
+    told = [user(message.ends()[0])]
     for name in (b"P-Asserted-Identity", b"Remote-Party-ID"):
         if name in message.first:
             told += [user(uri_of(value)) for value in listed(message.values(name))]

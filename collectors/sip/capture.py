@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from struct import Struct as Layout
 from typing import BinaryIO
 
-from collectors.sip.frames import frames
+from collectors.sip.frames import spans
 from collectors.sip.layers import NotUnderstood, address_text, transport_of
 from collectors.sip.limits import Limits
 from collectors.sip.names import METHODS
@@ -51,23 +51,27 @@ class CaptureReader:
 
     def __iter__(self) -> Iterator[SipPacket]:
         flows, unpack, counters = self._flows, _PLAIN.unpack_from, self.counters
-        for at_us, link_type, frame in frames(self._file):
+        for at_us, link_type, buffer, begin, end in spans(self._file):
             self.packets += 1
             self.at_us = at_us
-            if link_type == _ETHERNET and len(frame) > _PLAIN_BYTES:
-                kind, version, fragment, protocol, key, length = unpack(frame)
+            if link_type == _ETHERNET and end - begin > _PLAIN_BYTES:
+                kind, version, fragment, protocol, key, length = unpack(buffer, begin)
                 if kind == b"\x08\x00" and version == 0x45 and protocol == 17 and fragment in _WHOLE:
-                    payload = frame[_PLAIN_BYTES : 34 + (length[0] << 8 | length[1])]
+                    last = begin + 34 + (length[0] << 8 | length[1])
+                    if last > end:
+                        counters["cut_off"] += 1
+                    payload = buffer[begin + _PLAIN_BYTES : last if last < end else end]
                     if payload[:3] in _STARTS:
                         src, dst = flows.get(key) or self._flow(key)
                         yield SipPacket(at_us, "udp", src, dst, payload)
                         continue
+            frame = buffer[begin:end]
             try:
-                name, source, target, at, end, available = transport_of(link_type, frame)
+                name, source, target, at, whole, available = transport_of(link_type, frame)
             except NotUnderstood as reason:
                 counters[str(reason)] += 1
                 continue
-            if available < end:
+            if available < whole:
                 counters["cut_off"] += 1
             if name == "udp":
                 yield from self._datagram(at_us, frame, source, target, at, available)

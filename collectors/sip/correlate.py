@@ -29,31 +29,39 @@ class Correlator:
         self.site = site
         self.lifetime_us = limits.transaction_ms * 1000
         self.refers: list[Refer] = []
-        self._by_name: dict[str, list[Dialog]] = {}
+        self._by_name: dict[tuple[str, str], dict[int, Dialog]] = {}
+        self._keys_of: dict[int, list[tuple[str, str]]] = {}
         self._open_at: dict[str, int] = {}
         """How many names are indexed for a host: most INVITEs come from where no dialog leads."""
         self._sessions: dict[bytes, Dialog] = {}
 
     def add(self, dialog: Dialog) -> None:
-        for place_of, name in self._keys(dialog):
-            self._by_name.setdefault(f"{place_of}|{name}", []).append(dialog)
-            self._open_at[place_of] = self._open_at.get(place_of, 0) + 1
-        for session in _sessions(dialog.session):
+        serial, open_at = dialog.serial, self._open_at
+        keys = self._keys_of[serial] = self._keys(dialog)
+        for key in keys:
+            known = self._by_name.get(key)
+            if known is None:
+                self._by_name[key] = {serial: dialog}
+            else:
+                known[serial] = dialog
+            open_at[key[0]] = open_at.get(key[0], 0) + 1
+        for session in _sessions(dialog.session) if dialog.session else ():
             self._sessions[session] = dialog
 
     def remove(self, dialog: Dialog) -> None:
-        for place_of, name in self._keys(dialog):
-            key = f"{place_of}|{name}"
+        serial, open_at = dialog.serial, self._open_at
+        for key in self._keys_of.pop(serial):
             known = self._by_name[key]
             if len(known) == 1:
                 del self._by_name[key]
             else:
-                del known[next(at for at, other in enumerate(known) if other is dialog)]
-            if self._open_at[place_of] == 1:
-                del self._open_at[place_of]
+                del known[serial]
+            left = open_at[key[0]] - 1
+            if left:
+                open_at[key[0]] = left
             else:
-                self._open_at[place_of] -= 1
-        for session in _sessions(dialog.session):
+                del open_at[key[0]]
+        for session in _sessions(dialog.session) if dialog.session else ():
             if self._sessions.get(session) is dialog:
                 del self._sessions[session]
 
@@ -63,6 +71,7 @@ class Correlator:
         keys = [(to, caller)] if caller == dialled else [(to, caller), (to, dialled)]
         if dialog.first_side != "caller":
             keys.append((self._host(dialog.src), number_key(dialog.callee)))
+            return list(dict.fromkeys(keys))
         return keys
 
     def _host(self, address: str) -> str:
@@ -89,7 +98,7 @@ class Correlator:
 
     def find(self, invite: Dialog, names: Sequence[str], groups: dict[int, Group]) -> int | None:
         """The call that `invite` continues, or None. `names`: the callers that it tells (From and asserted ones)."""
-        for session in _sessions(invite.session):
+        for session in _sessions(invite.session) if invite.session else ():
             if (known := self._sessions.get(session)) is not None:
                 return known.call
         asked = self._by_refer(invite)
@@ -116,7 +125,7 @@ class Correlator:
         best: tuple[int, ...] = ()
         found = None
         for key in {*keys, number_key(invite.dialled)}:
-            for dialog in self._by_name.get(f"{here}|{key}", ()):
+            for dialog in self._by_name.get((here, key), {}).values():
                 rank = self._rank(invite, keys, dialog, groups[dialog.call])
                 if rank is not None and rank > best:
                     best, found = rank, dialog.call

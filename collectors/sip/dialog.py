@@ -5,12 +5,14 @@ Laws
 - The first 2xx is the answer and the first BYE the end; what comes again changes nothing.
 """
 
+from msgspec import Struct
+
 from collectors.records import FeatureUse
-from collectors.sip.address import tag, text
+from collectors.sip.address import text
 from collectors.sip.features import is_focus, of_media, of_redirect
 from collectors.sip.limits import Limits
 from collectors.sip.message import Message
-from collectors.sip.sdp import NO_MEDIA, media
+from collectors.sip.sdp import NO_MEDIA, held, media
 from collectors.sip.state import ANSWERED, ENDED, TRYING, Dialog, Fork
 
 RETRY = frozenset((401, 407, 413, 414, 415, 416, 420, 421, 422, 488, 491, 494))
@@ -26,24 +28,36 @@ FEATURES_MAX = 64
 """Uses of features kept for one dialog; a phone that toggles hold all day stays below."""
 
 
-def answer(dialog: Dialog, at_us: int, message: Message, contact: str) -> None:
+class Told(Struct, gc=False):
+    """What a 2xx to an INVITE says of the dialog."""
+
+    to_tag: bytes
+    contact: bytes
+    session_expires: bytes
+    body: bytes
+
+
+def told(message: Message) -> Told:
+    return Told(message.ends()[2], message.get(b"Contact"), message.get(b"Session-Expires"), message.body)
+
+
+def answer(dialog: Dialog, at_us: int, told: Told, contact: str) -> None:
     """The first 2xx to its INVITE."""
     dialog.phase, dialog.answered_us, dialog.status, dialog.clock_us = ANSWERED, at_us, 200, 0
-    dialog.to_tag = tag(message.get(b"To"))
+    dialog.to_tag = told.to_tag
     dialog.contact = contact
-    dialog.expires_us = _session_expires_us(message)
-    dialog.forks = [fork for fork in dialog.forks if fork.to_tag != dialog.to_tag]
-    note_media(dialog, message, at_us)
+    dialog.expires_us = _session_expires_us(told.session_expires)
+    if dialog.forks:
+        dialog.forks = [fork for fork in dialog.forks if fork.to_tag != dialog.to_tag]
+    note_media(dialog, told, at_us)
 
 
-def note_media(dialog: Dialog, message: Message, at_us: int) -> None:
+def note_media(dialog: Dialog, told: Told, at_us: int) -> None:
     """What is agreed now: the seat that uses it is the phone's, so it is the caller on the caller's own leg."""
-    found = media(message.body)
-    if found is NO_MEDIA and not is_focus(message):
-        return
-    endpoint = _party(dialog)
-    for use in of_media(found, message, endpoint, at_us // 1000):
-        add_use(dialog, use, once=True)
+    found, focus = media(told.body), is_focus(told.contact)
+    if found is not NO_MEDIA or focus:
+        for use in of_media(found, focus, _party(dialog), at_us // 1000):
+            add_use(dialog, use, once=True)
 
 
 def _party(dialog: Dialog) -> str:
@@ -146,21 +160,22 @@ def modify(dialog: Dialog, by_caller: bool, message: Message, at_us: int) -> boo
     if not ask(dialog, by_caller, message.cseq, b""):
         return True
     if dialog.phase == ANSWERED and b"m=" in message.body:
-        found = media(message.body)
-        _hold(dialog, by_caller, found.held, at_us)
-        if found.fax:  # asked for when a fax tone was heard: where T.38 is refused, the fax goes on as audio
+        _hold(dialog, by_caller, held(message.body), at_us)
+        if media(
+            message.body
+        ).fax:  # asked for when a fax tone was heard: where T.38 is refused, the fax goes on as audio
             add_use(dialog, FeatureUse(code="fax", endpoint=_party(dialog), at_ms=at_us // 1000), once=True)
     return False
 
 
-def _hold(dialog: Dialog, by_caller: bool, held: bool, at_us: int) -> None:
+def _hold(dialog: Dialog, by_caller: bool, holds: bool, at_us: int) -> None:
     """One use for each time that one end puts the other on hold; refreshing it is nothing new."""
     end = "r" if by_caller else "e"
-    if held and end not in dialog.held_by:
+    if holds and end not in dialog.held_by:
         dialog.held_by += end
         endpoint = dialog.caller if by_caller else dialog.callee
         add_use(dialog, FeatureUse(code="hold", endpoint=endpoint, at_ms=at_us // 1000))
-    elif not held:
+    elif not holds:
         dialog.held_by = dialog.held_by.replace(end, "")
 
 
@@ -176,11 +191,11 @@ def accepted(dialog: Dialog, by_caller: bool, cseq: bytes, code: bytes) -> None:
     dialog.asked[_key(by_caller, cseq)] = b""
 
 
-def agreed(dialog: Dialog, message: Message) -> None:
+def agreed(dialog: Dialog, told: Told) -> None:
     """A 2xx to a re-INVITE or UPDATE."""
     if dialog.phase == ANSWERED:
-        dialog.expires_us = _session_expires_us(message) or dialog.expires_us
-        note_media(dialog, message, dialog.last_us)
+        dialog.expires_us = _session_expires_us(told.session_expires) or dialog.expires_us
+        note_media(dialog, told, dialog.last_us)
 
 
 def reason_of(message: Message) -> str:
@@ -192,11 +207,8 @@ REASON_MAX_CHARS = 200
 """A protocol, a cause and a short sentence."""
 
 
-def _session_expires_us(message: Message) -> int:
+def _session_expires_us(value: bytes) -> int:
     """Session-Expires as agreed (RFC 4028 section 4), as a span; 0 where no session timer runs."""
-    value = message.get(b"Session-Expires")
-    if not value:
-        return 0
     value = value.partition(b";")[0].strip()
     return int(value[:9]) * 1_000_000 if value.isdigit() else 0
 

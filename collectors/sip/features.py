@@ -52,7 +52,7 @@ def of_redirect(message: Message, callee: str, rang: bool, at_ms: int) -> list[F
     return told or [FeatureUse(code=code, endpoint=callee, at_ms=at_ms)]
 
 
-def of_media(found: Media, message: Message, endpoint: str, at_ms: int) -> Iterator[FeatureUse]:
+def of_media(found: Media, focus: bool, endpoint: str, at_ms: int) -> Iterator[FeatureUse]:
     """What an answered offer says of the call."""
     if found.fax:
         yield FeatureUse(code="fax", endpoint=endpoint, at_ms=at_ms)
@@ -60,13 +60,13 @@ def of_media(found: Media, message: Message, endpoint: str, at_ms: int) -> Itera
         yield FeatureUse(code="video", endpoint=endpoint, at_ms=at_ms)
     if found.secure:
         yield FeatureUse(code="encrypted_call", endpoint=endpoint, at_ms=at_ms)
-    if is_focus(message):
+    if focus:
         yield FeatureUse(code="conference", endpoint=endpoint, at_ms=at_ms)
 
 
-def is_focus(message: Message) -> bool:
+def is_focus(contact: bytes) -> bool:
     """RFC 4579 section 5.1: a conference says so in its Contact."""
-    return b"isfocus" in message.get(b"Contact")
+    return b"isfocus" in contact
 
 
 def _forwards(message: Message, at_ms: int) -> Iterator[FeatureUse]:

@@ -49,8 +49,18 @@ PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 MAGIC_BYTES = 4
 
 
+Span = tuple[int, int, bytes, int, int]
+"""at_us, link type, and where a frame lies: a buffer, its begin and its end therein"""
+
+
 def frames(file: BinaryIO) -> Iterator[Frame]:
-    """The frames of a capture, one by one."""
+    """The frames of a capture, one by one. Raises CaptureError."""
+    for at_us, link_type, buffer, begin, end in spans(file):
+        yield at_us, link_type, buffer[begin:end]
+
+
+def spans(file: BinaryIO) -> Iterator[Span]:
+    """The same without a copy of each. Raises CaptureError."""
     magic = file.read(MAGIC_BYTES)
     if magic in PCAP_MAGIC:
         return _pcap(file, *PCAP_MAGIC[magic])
@@ -88,7 +98,7 @@ class _Window(Struct):
         return len(self.data) - self.at
 
 
-def _pcap(file: BinaryIO, order: str, nanoseconds: bool) -> Iterator[Frame]:
+def _pcap(file: BinaryIO, order: str, nanoseconds: bool) -> Iterator[Span]:
     window = _Window(file, MAGIC_BYTES)
     if not window.need(20):
         raise window.damaged("the file header breaks off")
@@ -103,7 +113,7 @@ def _pcap(file: BinaryIO, order: str, nanoseconds: bool) -> Iterator[Frame]:
             end = at + 16 + size
             if end > len(data):
                 break
-            yield seconds * 1_000_000 + fraction // divisor, link_type, data[at + 16 : end]
+            yield seconds * 1_000_000 + fraction // divisor, link_type, data, at + 16, end
             at = end
         window.at = at
         if at <= last:
@@ -136,7 +146,7 @@ class _Section(Struct):
     interfaces: list[_Interface] = []
 
 
-def _pcapng(file: BinaryIO) -> Iterator[Frame]:
+def _pcapng(file: BinaryIO) -> Iterator[Span]:
     window = _Window(file, 0, PCAPNG_MAGIC)
     section = _Section("<")
     last_us = 0
@@ -150,8 +160,8 @@ def _pcapng(file: BinaryIO) -> Iterator[Frame]:
             frame = _packet(kind, body, section, last_us)
             if frame is None:
                 raise window.damaged("a packet block that cannot be")
-            last_us = frame[0]
-            yield frame
+            last_us, link_type, octets = frame
+            yield last_us, link_type, octets, 0, len(octets)
     if window.rest():
         raise window.damaged("the capture breaks off within a block's header")
 

@@ -11,7 +11,7 @@ Side = Literal["caller", "callee", "pickup"]
 made to reach somebody; `pickup`: somebody took the call over by an INVITE of their own (Replaces)."""
 
 
-class SipLeg(Leg, frozen=True, kw_only=True, gc=False):
+class SipLeg(Leg, frozen=True, gc=False):
     """One dialog of an INVITE between two addresses, from its first INVITE to its end.
 
     `index` is its place among the legs of its call, in the order in which they began. `caller` is the user part of From

@@ -3,13 +3,14 @@
 Laws
 - `parse` returns a `Message` or raises `Malformed`; nothing else comes out of any bytes.
 - A message whose start line, Call-ID and CSeq can be read is usable. What else is wrong with it is named in `problems`.
-- Where a header that may stand once stands twice, the first one counts. A header written out in its usual spelling goes
-  before its compact or oddly cased twin, so that the short way (`brief`) and this one always agree.
+- Where a header that may stand once stands twice, the first one counts. A header that is written out goes before its compact
+  form, and Call-ID, CSeq, From and To in their usual spelling before any other, so that the shorter ways of reading agree
+  with this one; what stands under the lesser spelling is not taken.
 """
 
 from msgspec import Struct
 
-from collectors.sip.address import address_problem
+from collectors.sip.address import address_problem, tag, uri_of
 from collectors.sip.names import SINGLE, canonical
 
 SEQUENCE_MAX = 2**31 - 1
@@ -22,6 +23,10 @@ class Malformed(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+Parties = tuple[bytes, bytes, bytes]
+"""From's URI, From's tag, To's tag."""
 
 
 class Message(Struct):
@@ -37,10 +42,18 @@ class Message(Struct):
     more: list[tuple[bytes, bytes]]
     body: bytes
     problems: list[str]
+    parties: Parties | None = None
 
     def get(self, name: bytes) -> bytes:
         """The first value of the header called `name` (one of `names.NAMES`), or nothing."""
         return self.first.get(name, b"").strip(b" \t")
+
+    def ends(self) -> Parties:
+        """Who speaks to whom, read once."""
+        if self.parties is None:
+            value = self.get(b"From")
+            self.parties = uri_of(value), tag(value), tag(self.get(b"To"))
+        return self.parties
 
     def values(self, name: bytes) -> list[bytes]:
         """All values of a header in their order, lines that list several not yet taken apart."""
@@ -117,26 +130,21 @@ def _status(line: bytes) -> int:
 def _headers(lines: list[bytes], problems: list[str]) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]:
     first: dict[bytes, bytes] = {}
     more: list[tuple[bytes, bytes]] = []
-    plain: set[bytes] = set()
+    ranks: dict[bytes, int] = {}
     for line in lines[1:]:
         raw, colon, value = line.partition(b":")
         if not colon:
             problems.append("header-line")
             continue
-        name, usual = canonical(raw)
-        value = value.strip(b" \t")
-        if name not in first:
-            first[name] = value
-        elif name in SINGLE and usual and name not in plain:
-            more.append((name, first[name]))
-            first[name] = value
+        name, rank = canonical(raw)
+        best = ranks.get(name, -1)
+        if best >= 0 and name in SINGLE:
             problems.append("duplicate-" + name.decode().lower())
-        else:
-            more.append((name, value))
-            if name in SINGLE:
-                problems.append("duplicate-" + name.decode().lower())
-        if usual and name in SINGLE:
-            plain.add(name)
+        if rank > best:
+            first[name], ranks[name] = value.strip(b" \t"), rank
+            more = [other for other in more if other[0] != name]
+        elif rank == best:
+            more.append((name, value.strip(b" \t")))
     return first, more
 
 

@@ -55,17 +55,22 @@ METHODS = frozenset(
 _KNOWN_MAX = 1_024
 """Spellings of header names remembered; the field uses a few hundred."""
 
-_known: dict[bytes, tuple[bytes, bool]] = {}
+_known: dict[bytes, tuple[bytes, int]] = {}
 _plain: set[bytes] = set(NAMES)
 
 
-def canonical(raw: bytes) -> tuple[bytes, bool]:
-    """The name that a header is known by, and whether it stood there in its usual spelling."""
+COMPACTED, WRITTEN, AS_USUAL = 0, 1, 2
+"""How a header's name stood there: as one letter, written out, or in the very spelling that `USUAL` has."""
+
+
+def canonical(raw: bytes) -> tuple[bytes, int]:
+    """The name that a header is known by, and how it stood there."""
     found = _known.get(raw)
     if found is None:
         name = raw.strip(b" \t").lower()
+        rank = AS_USUAL if raw in USUAL else COMPACTED if name in COMPACT else WRITTEN
         name = COMPACT.get(name, name)
-        found = (PROPER.get(name, name), raw in USUAL)
+        found = (PROPER.get(name, name), rank)
         if len(_known) < _KNOWN_MAX and len(raw) < 64:
             _known[raw] = found
     return found

@@ -34,9 +34,13 @@ def quick(data: bytes, short: Brief) -> Message | None:
         body = body[: int(length)]
     if method and (not cseq.endswith(method) or uri[:1] == b"<" or _odd(first)):
         return None
-    if method and not (usual(first.get(b"From", b"")) and usual(first.get(b"To", b""))):
+    if status:
+        return Message(method, uri, status, call_id, cseq, first, [], body, [])
+    sender, target = usual(first.get(b"From", b"")), usual(first.get(b"To", b""))
+    if sender is None or target is None:
         return None
-    return Message(method, uri, status, call_id, cseq, first, [], body, [])
+    parties = sender[1], sender[2] or b"", target[2] or b""
+    return Message(method, uri, status, call_id, cseq, first, [], body, [], parties)
 
 
 def _doubled(lines: list[bytes]) -> bool:

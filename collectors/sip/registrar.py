@@ -7,11 +7,16 @@ Laws
 - A request that gets no answer, or a refusal, makes no record; it is counted.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
+
+from msgspec import Struct
 
 from collectors.records import FeatureUse, Record, Registration
 from collectors.sip.address import Address, bare, listed, param, read_address, tag, text, uri_of, user
-from collectors.sip.brief import Brief
+from collectors.sip.brief import Brief, to_value
+from collectors.sip.glance import Glance, Unusual, glance
 from collectors.sip.limits import Limits
 from collectors.sip.message import Message, parse
 from collectors.sip.packets import SipPacket
@@ -26,8 +31,8 @@ EXPIRES_MAX_S = 2**32 - 1
 """RFC 3261 section 20.19."""
 
 HOUR_US = 3_600_000_000
-SWEEP_US = 10_000_000
-"""How often bindings are looked through for those that ran out."""
+SWEEP_US = 60_000_000
+"""How often bindings are looked through for those that ran out; their records tell the right time all the same."""
 
 PRESENCE_EVENTS = frozenset((b"presence", b"dialog"))
 """RFC 3856, and RFC 4235, which is what busy lamp fields subscribe to."""
@@ -75,35 +80,49 @@ class Registrar:
         said, asked.done, asked.data = asked.data, True, b""
         if status >= 300:
             self.counters["refused"] += 1
-            return
-        again = asked.method, 0, call_id, cseq
-        request = read(said, again, self.counters) if asked.plain else parse(said)
-        if asked.method == b"REGISTER":
-            self._registered(asked, request, message or read(data, short, self.counters), packet.at_us)
-        elif asked.method == b"MESSAGE":
-            if not asked.relayed:
-                self._use("message", asked, request)
+        elif asked.method == b"REGISTER":
+            again = (b"REGISTER", 0, call_id, cseq) if asked.plain else None
+            wanted = self._told(said, again, None, _request_told)
+            granted = self._told(data, short, message, _answer_told)
+            self._registered(wanted, granted, packet.at_us)
         else:
+            again = asked.method, 0, call_id, cseq
+            self._accepted(asked, read(said, again, self.counters) if asked.plain else parse(said))
+
+    def _accepted(self, asked: Transaction, request: Message) -> None:
+        if asked.method == b"SUBSCRIBE":
             self._subscribed(asked, request)
+        elif not asked.relayed:
+            self._use("message", asked, request)
 
     # --- REGISTER
 
-    def _registered(self, asked: Transaction, request: Message, answer: Message, at_us: int) -> None:
-        uri = uri_of(request.get(b"To"))
-        aor, endpoint = bare(uri), user(uri) or bare(uri)
-        agent = text(request.get(b"User-Agent"))
-        granted = {bare(found.uri): found for found in map(read_address, listed(answer.values(b"Contact")))}
-        default = _seconds(answer.get(b"Expires"))
-        default = _seconds(request.get(b"Expires")) if default is None else default
-        for value in listed(request.values(b"Contact")):
-            if value == b"*":
-                self._end_all(aor, at_us)
+    def _told(
+        self,
+        data: bytes,
+        short: Brief | None,
+        message: Message | None,
+        told: Callable[[Glance | Message], tuple[bytes, ...]],
+    ) -> tuple[bytes, ...]:
+        """The headers that matter, by the shortest way that reads them for sure."""
+        if message is None and short is not None:
+            try:
+                return told(glance(data))
+            except Unusual:
+                message = read(data, short, self.counters)
+        return told(message or parse(data))
+
+    def _registered(self, wanted: tuple[bytes, ...], granted: tuple[bytes, ...], at_us: int) -> None:
+        for contact in _contacts(wanted, granted):
+            if contact.uri == EVERY:
+                self._end_all(contact.aor, at_us)
                 continue
-            wanted = read_address(value)
-            contact = bare(wanted.uri)
-            seconds = _granted(granted.get(contact), wanted, default)
-            instance = text(param(wanted.params, b"+sip.instance") or b"")
-            self._bind(Binding(endpoint, aor, contact, instance, agent, at_us + seconds * 1_000_000, 0), at_us)
+            expires_us = at_us + contact.seconds * 1_000_000
+            hour = at_us // HOUR_US
+            binding = Binding(
+                contact.endpoint, contact.aor, contact.uri, contact.instance, contact.user_agent, expires_us, hour
+            )
+            self._bind(binding, at_us)
 
     def _bind(self, now: Binding, at_us: int) -> None:
         key = f"{now.aor} {now.contact}"
@@ -112,7 +131,6 @@ class Registrar:
             if before is not None and not before.ended:
                 self._end(before, at_us)
             return
-        now.hour = at_us // HOUR_US
         if before is not None:
             now.ordinal = before.ordinal + before.ended if before.hour == now.hour else 0
         elif len(self.bindings) >= self.limits.bindings:
@@ -217,6 +235,55 @@ class Registrar:
 def _seconds(value: bytes) -> int | None:
     """A span in seconds as a header tells it, or None."""
     return min(int(value[:12]), EXPIRES_MAX_S) if value.isdigit() else None
+
+
+class _Contact(Struct, frozen=True, gc=False):
+    endpoint: str
+    aor: str
+    uri: str
+    instance: str
+    user_agent: str
+    seconds: int
+
+
+EVERY = "*"
+"""The contact of a request that ends all bindings (RFC 3261 section 10.2.2)."""
+
+
+def _request_told(request: Glance | Message) -> tuple[bytes, ...]:
+    to = to_value(request.data) if isinstance(request, Glance) else request.get(b"To")
+    if to is None:
+        raise Unusual
+    return to, _list(request), request.get(b"Expires"), request.get(b"User-Agent")
+
+
+def _answer_told(answer: Glance | Message) -> tuple[bytes, ...]:
+    return _list(answer), answer.get(b"Expires")
+
+
+def _list(message: Glance | Message) -> bytes:
+    """All contacts as one list."""
+    return message.get(b"Contact") if isinstance(message, Glance) else b",".join(message.values(b"Contact"))
+
+
+@lru_cache(2048)
+def _contacts(wanted: tuple[bytes, ...], granted: tuple[bytes, ...]) -> tuple[_Contact, ...]:
+    """The contacts that a request names, and what the answer gives them. A phone refreshes with the same words again and
+    again, so that this is known mostly."""
+    to, named, expires, agent = wanted
+    uri = uri_of(to)
+    aor, endpoint = bare(uri), user(uri) or bare(uri)
+    answered = {bare(found.uri): found for found in map(read_address, listed([granted[0]]))}
+    default = _seconds(granted[1])
+    default = _seconds(expires) if default is None else default
+    contacts = []
+    for value in listed([named]):
+        asked = read_address(value)
+        contact = EVERY if value == b"*" else bare(asked.uri)
+        instance = text(param(asked.params, b"+sip.instance") or b"")
+        seconds = _granted(answered.get(contact), asked, default)
+        contacts.append(_Contact(endpoint, aor, contact, instance, text(agent), seconds))
+    return tuple(contacts)
 
 
 def _granted(answered: Address | None, wanted: Address, default: int | None) -> int:

@@ -4,10 +4,8 @@ from msgspec import Struct
 
 
 class Media(Struct, frozen=True, gc=False):
-    """`held`: no audio flows back to the one who is asked (RFC 3264 section 8.4, or the older `c=0.0.0.0`). `fax`: T.38 over
-    udptl. `video`: a video stream that is not refused (port 0). `secure`: SRTP, by any keying."""
+    """`fax`: T.38 over udptl. `video`: a video stream that is not refused (port 0). `secure`: SRTP, by any keying."""
 
-    held: bool = False
     fax: bool = False
     video: bool = False
     secure: bool = False
@@ -20,11 +18,16 @@ def media(body: bytes) -> Media:
     """Read an SDP body, or the SDP part of a multipart body."""
     if b"m=" not in body:
         return NO_MEDIA
-    held = (b"a=sendonly" in body or b"a=inactive" in body or b" 0.0.0.0" in body) and _held(body)
     fax = b"\nm=image " in body and _port(body, b"\nm=image ") and b"udptl t38" in body.lower()
     video = b"\nm=video " in body and _port(body, b"\nm=video ")
     secure = b"/SAVP" in body
-    return Media(held, fax, video, secure) if held or fax or video or secure else NO_MEDIA
+    return Media(fax, video, secure) if fax or video or secure else NO_MEDIA
+
+
+def held(body: bytes) -> bool:
+    """Whether an offer puts the other end on hold: no audio flows back to the one who is asked (RFC 3264 section 8.4, or the
+    older `c=0.0.0.0`)."""
+    return (b"a=sendonly" in body or b"a=inactive" in body or b" 0.0.0.0" in body) and _held(body)
 
 
 def _port(body: bytes, mark: bytes) -> bool:

@@ -8,6 +8,7 @@ Laws
 """
 
 from collections import Counter
+from collections.abc import Callable
 from hashlib import blake2b
 
 import msgspec
@@ -37,8 +38,15 @@ by."""
 BACK_STEP_US = 3_600_000_000
 """A packet that is more than an hour older than the newest: the clock was set back."""
 
+TRYING = b"SIP/2.0 100 "
+"""How the answer begins that says nothing but that the request has come."""
+
 OUTSIDE = frozenset((b"REGISTER", b"MESSAGE", b"SUBSCRIBE"))
 """Requests that count by themselves once they are accepted."""
+
+
+Handler = Callable[[SipPacket, bytes, Brief, Message | None], None]
+"""What takes one message: the packet, the message's bytes, what `brief` told, and the whole message where it was read."""
 
 
 class _State(Struct, array_like=True):
@@ -72,6 +80,19 @@ class Tracker:
         self._rejects: list[Reject] = []
         self._registrar = Registrar(limits, self._counts, self._records)
         self._calls = Calls(limits, site, self._registrar, self._counts, self._records)
+        self._handlers: dict[bytes, Handler] = {
+            b"": self._answer,
+            b"INVITE": self._calls.invite,
+            b"ACK": self._calls.ack,
+            b"BYE": self._calls.bye,
+            b"CANCEL": self._calls.cancel,
+            b"UPDATE": self._calls.update,
+            b"REFER": self._calls.refer,
+            b"REGISTER": self._register,
+            b"MESSAGE": self._registrar.request,
+            b"SUBSCRIBE": self._registrar.request,
+        }
+        self._other: Handler = self._calls.touch
         self._streams: dict[str, Framer] = {}
         self._packets = 0
         self._now_us = 0
@@ -87,10 +108,19 @@ class Tracker:
         if packet.at_us >= self._due_us or packet.at_us < self._back_us:
             self._advance(packet.at_us)
         self._packets += 1
-        if packet.transport == "udp":
-            self._read(packet, packet.payload)
-        else:
+        if packet.transport != "udp":
             self._feed_stream(packet)
+            return
+        data = packet.payload
+        if data[:12] == TRYING:
+            self._messages += 1
+            return
+        short = brief(data)
+        if short is None:
+            self._read_slowly(packet, data)
+        else:
+            self._messages += 1
+            self._handlers.get(short[0], self._other)(packet, data, short, None)
 
     def _feed_stream(self, packet: SipPacket) -> None:
         flow = f"{packet.transport} {packet.src} {packet.dst}"
@@ -108,9 +138,13 @@ class Tracker:
 
     def _read(self, packet: SipPacket, data: bytes) -> None:
         short = brief(data)
-        if short is not None:
+        if short is None:
+            self._read_slowly(packet, data)
+        else:
             self._take(packet, data, short, None)
-            return
+
+    def _read_slowly(self, packet: SipPacket, data: bytes) -> None:
+        """What is not written in the usual way, or is no SIP."""
         if not looks_like_sip(data):
             self._counts["keepalives" if is_keepalive(data) else "not_sip"] += 1
             return
@@ -125,27 +159,11 @@ class Tracker:
 
     def _take(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         self._messages += 1
-        method, status, call_id, _ = short
-        calls = self._calls
-        if status:
-            self._answer(packet, data, short, message)
-        elif method == b"ACK":
-            calls.ack(packet, call_id)
-        elif method == b"INVITE":
-            calls.invite(packet, data, short, message)
-        elif method == b"BYE":
-            calls.bye(packet, data, short, message)
-        elif method in OUTSIDE:
-            self._registers += method == b"REGISTER"
-            self._registrar.request(packet, data, short, message)
-        elif method == b"CANCEL":
-            calls.cancel(packet, data, short, message)
-        elif method == b"UPDATE":
-            calls.update(packet, data, short, message)
-        elif method == b"REFER":
-            calls.refer(packet, data, short, message)
-        else:
-            calls.touch(packet, data, short, message)
+        self._handlers.get(short[0], self._other)(packet, data, short, message)
+
+    def _register(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        self._registers += 1
+        self._registrar.request(packet, data, short, message)
 
     def _answer(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         _, status, call_id, cseq = short
