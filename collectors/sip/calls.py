@@ -1,23 +1,20 @@
-"""Calls in progress: which dialogs there are, which call each belongs to, and when a call is over.
+"""Calls in progress: what each message does to them.
 
 Laws
 - Key of a dialog: Call-ID, From tag, the INVITE's sequence number and the two addresses. A retransmission is nothing
   new, a retry after 401/407 is the same attempt, a Call-ID that comes again after a BYE is another call.
 - A dialog is answered by the first 2xx to its INVITE, and ended by a BYE's request, a final failure, or silence.
-- A call is handed in when all its dialogs have ended and what may still follow had its time.
 - Only an INVITE without a To tag opens anything: no other method, and no answer that nobody asked for.
+- Every message comes with what `brief` told of it, and whole where that way could not read it.
 """
-
-from heapq import heapify, heappop, heappush
 
 from collectors.records import FeatureUse, Record
 from collectors.sip import dialog as machine
 from collectors.sip.address import listed, tag, text, uri_of, user
 from collectors.sip.brief import Brief, to_tag
-from collectors.sip.correlate import Correlator
 from collectors.sip.features import of_invite
 from collectors.sip.glance import Unusual, glance
-from collectors.sip.legs import legs_of
+from collectors.sip.hops import answered_hop, goes_on, hop_of, last_hop, number_of, same_invite, tags_of
 from collectors.sip.limits import Limits
 from collectors.sip.message import Message
 from collectors.sip.packets import SipPacket
@@ -26,36 +23,26 @@ from collectors.sip.registrar import Registrar
 from collectors.sip.replaces import Replaces, read_replaces, refer_target
 from collectors.sip.site import Site
 from collectors.sip.state import ANSWERED, ENDED, TRYING, Dialog, Group, Refer
-
-RECHECK_US = 256_000_000
-"""A call's timer is looked at again at least this often, so that the timers of calls that ended early do not pile up."""
+from collectors.sip.table import Table
 
 ANONYMOUS = frozenset(("", "anonymous", "unknown", "unavailable", "restricted", "asterisk"))
 """User parts of From that name nobody: RFC 3323's and those that phone systems fill in."""
 
 
-class Calls:
-    """The table of calls. `counters` is the tracker's; `records` takes what is final."""
+class Calls(Table):
+    """The table of calls, and the messages that change it."""
 
     def __init__(
         self, limits: Limits, site: Site, registrar: Registrar, counters: dict[str, int], records: list[Record]
     ) -> None:
-        self.limits = limits
-        self.site = site
+        super().__init__(limits, site, counters, records)
         self.registrar = registrar
-        self.counters = counters
-        self.records = records
-        self.groups: dict[int, Group] = {}
-        self.threads: dict[bytes, list[Dialog]] = {}
-        self.correlator = Correlator(site, limits)
-        self.serial = 0
-        self.timers: list[tuple[int, int]] = []
 
     # --- requests
 
     def invite(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         thread = self.threads.get(short[2])
-        known = _same_invite(thread, packet, short[3]) if thread else None
+        known = same_invite(thread, packet, short[3]) if thread else None
         if known is not None and known.phase != ENDED:
             known.last_us = packet.at_us
             self.counters["retransmissions"] += 1
@@ -73,8 +60,8 @@ class Calls:
         from_tag = message.ends()[1]
         group = hop = None
         if thread:
-            hop = _last_hop(thread, packet, from_tag)
-            if hop is not None and _number(message.cseq) <= _number(hop.cseq):
+            hop = last_hop(thread, packet, from_tag)
+            if hop is not None and number_of(message.cseq) <= number_of(hop.cseq):
                 self.counters["retransmissions"] += 1
                 return
             if hop is not None and self._is_retry(hop):
@@ -107,7 +94,7 @@ class Calls:
 
     def _continued(self, thread: list[Dialog], hop: Dialog | None, invite: Dialog) -> Group | None:
         """The call that the same Call-ID stands for, while that call goes on."""
-        number = _continued(thread, hop, invite)
+        number = goes_on(thread, hop, invite)
         return None if number is None else self._alive(number)
 
     def _related(self, invite: Dialog, names: list[str], message: Message) -> Group | None:
@@ -168,7 +155,7 @@ class Calls:
 
     def ack(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         thread = self.threads.get(short[2])
-        dialog = _hop(thread, packet) if thread else None
+        dialog = hop_of(thread, packet) if thread else None
         if dialog is None:
             return
         dialog.last_us = packet.at_us
@@ -180,17 +167,17 @@ class Calls:
         if message is None:
             read(data, short, self.counters)
         thread = self.threads.get(short[2])
-        dialog = _hop(thread, packet) if thread else None
+        dialog = hop_of(thread, packet) if thread else None
         if dialog is not None:
             dialog.last_us = packet.at_us
 
     def cancel(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         thread = self.threads.get(short[2])
-        dialog = _hop(thread, packet) if thread else None
+        dialog = hop_of(thread, packet) if thread else None
         if dialog is None:
             return
         dialog.last_us = packet.at_us
-        if dialog.phase == TRYING and _number(dialog.cseq) == _number(short[3]):
+        if dialog.phase == TRYING and number_of(dialog.cseq) == number_of(short[3]):
             dialog.cancelled_us = dialog.cancelled_us or packet.at_us
             dialog.reason = dialog.reason or machine.reason_of(message or read(data, short, self.counters))
 
@@ -203,17 +190,19 @@ class Calls:
             self._hang_up(thread[0], packet, data, short, message)
             return
         message = message or read(data, short, self.counters)
-        tags = _tags(message)
+        tags = tags_of(message)
         named = [dialog for dialog in thread if machine.is_named(dialog, tags)]
         for dialog in named:
             if not machine.end_fork(dialog, tags, packet.at_us):
                 self._hang_up(dialog, packet, data, short, message)
-        if not named and (other := _hop(thread, packet)) is not None:
+        if not named and (other := hop_of(thread, packet)) is not None:
             self._hang_up(other, packet, data, short, message)
 
     def _hang_up(self, dialog: Dialog, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         dialog.last_us = packet.at_us
-        if dialog.phase == TRYING and not machine.is_named(dialog, _tags(message or read(data, short, self.counters))):
+        if dialog.phase == TRYING and not machine.is_named(
+            dialog, tags_of(message or read(data, short, self.counters))
+        ):
             return
         if dialog.phase != ENDED:
             machine.hang_up(dialog, packet.src, packet.dst, packet.at_us)
@@ -244,7 +233,7 @@ class Calls:
     ) -> None:
         """An answer to an INVITE."""
         _, status, _, cseq = short
-        dialog = thread[0] if len(thread) == 1 else _answered_hop(thread, packet, cseq)
+        dialog = thread[0] if len(thread) == 1 else answered_hop(thread, packet, cseq)
         dialog.last_us = packet.at_us
         if (dialog.asked and self._asked(dialog, packet, data, short, message)) or dialog.cseq != cseq:
             return
@@ -259,7 +248,7 @@ class Calls:
     def answer_in_dialog(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         """An answer to any other request of a dialog."""
         thread = self.threads.get(short[2])
-        dialog = _hop(thread, packet) if thread else None
+        dialog = hop_of(thread, packet) if thread else None
         if dialog is None:
             self.counters["orphans"] += 1
             return
@@ -325,50 +314,6 @@ class Calls:
         uri = uri_of(next(iter(listed([value])), b"") if b"," in value else value)
         return self.registrar.endpoint_of(uri) or user(uri)
 
-    # --- groups
-
-    def _new_group(self, at_us: int) -> Group:
-        if len(self.groups) >= self.limits.calls:
-            self._evict(at_us)
-        self.serial += 1
-        group = Group(self.serial, at_us)
-        self.groups[group.id] = group
-        return group
-
-    def _attach(self, group: Group, dialog: Dialog) -> None:
-        if len(group.dialogs) >= self.limits.legs_per_call:
-            self.counters["legs_over_limit"] += 1
-            return
-        if group.dialogs:
-            for other in group.dialogs:
-                other.retry = False
-        dialog.call, dialog.first_side = group.id, dialog.side
-        group.dialogs.append(dialog)
-        self.threads.setdefault(dialog.call_id, []).append(dialog)
-        self.correlator.add(dialog)
-        self._not_after(group, machine.deadline(dialog, self.limits))
-
-    def _retire(self, thread: list[Dialog]) -> None:
-        """The Call-ID begins another call: what it stood for ends at its last sign of life."""
-        for dialog in list(thread):
-            dialog.retired = True
-            self._forget(dialog)
-            if dialog.phase != ENDED:
-                machine.assume(dialog)
-                self._ended(dialog, dialog.last_us)
-
-    def _merge(self, one: Group, other: Group) -> None:
-        """Two calls are one: the older takes the younger's dialogs."""
-        older, younger = sorted((one, other), key=lambda group: (group.started_us, group.id))
-        for dialog in younger.dialogs:
-            dialog.call = older.id
-            dialog.side = "callee"
-        older.dialogs.extend(younger.dialogs)
-        del self.groups[younger.id]
-        self.correlator.merged(younger.id, older.id)
-        self._schedule(older, older.due_us)
-        self.counters["merged"] += 1
-
     def _replaced(self, replaces: Replaces | None) -> Group | None:
         """The call of the dialog that a Replaces names (RFC 3891 section 3)."""
         thread = self.threads.get(replaces.call_id) if replaces else None
@@ -379,212 +324,11 @@ class Calls:
     def _find(self, thread: list[Dialog] | None, packet: SipPacket, message: Message) -> Dialog | None:
         if not thread:
             return None
-        hop = _hop(thread, packet)
+        hop = hop_of(thread, packet)
         if hop is not None and (len(thread) == 1 or {packet.src, packet.dst} == {hop.src, hop.dst}):
             return hop
-        tags = _tags(message)
+        tags = tags_of(message)
         return next((dialog for dialog in thread if machine.is_named(dialog, tags)), hop)
-
-    # --- time
-
-    def _ended(self, dialog: Dialog, at_us: int) -> None:
-        self.correlator.remove(dialog)
-        group = self.groups[dialog.call]
-        for other in group.dialogs:
-            if other.phase != ENDED:
-                return
-        self._schedule(group, at_us)
-
-    def _not_after(self, group: Group, due_us: int) -> None:
-        """Look at this call at that time, unless it is looked at sooner anyway."""
-        if not group.due_us or due_us < group.due_us:
-            group.due_us = due_us
-            heappush(self.timers, (due_us, group.id))
-
-    def _schedule(self, group: Group, at_us: int) -> None:
-        group.due_us = min(self._due(group), at_us + RECHECK_US)
-        heappush(self.timers, (group.due_us, group.id))
-
-    def _due(self, group: Group) -> int:
-        """When something happens to this call if nothing is heard of it any more."""
-        limits = self.limits
-        if group.emitted_us:
-            return group.emitted_us + limits.transaction_ms * 1000
-        settled = silent = 0
-        for dialog in group.dialogs:
-            if dialog.phase != ENDED:
-                deadline = machine.deadline(dialog, limits)
-                silent = deadline if not silent or deadline < silent else silent
-            else:
-                settled = max(settled, dialog.ended_us + machine.patience_us(dialog, limits))
-        if not silent and self.correlator.refers and self.correlator.pending(group.id):
-            settled += limits.transaction_ms * 1000
-        return silent or settled
-
-    def run(self, now_us: int) -> None:
-        """End what silence ends, hand in what has settled, forget what is long over."""
-        self.correlator.expire(now_us)
-        timers, groups = self.timers, self.groups
-        while timers and timers[0][0] <= now_us:
-            due_us, number = heappop(timers)
-            group = groups.get(number)
-            if group is not None and group.due_us == due_us:
-                self._run_group(group, now_us)
-
-    def _run_group(self, group: Group, now_us: int) -> None:
-        if self._due(group) > now_us:
-            self._schedule(group, now_us)
-        elif group.emitted_us:
-            self._drop(group)
-        else:
-            if not self._silence(group, now_us):
-                self._emit(group, now_us)
-            self._schedule(group, now_us)
-
-    def _silence(self, group: Group, now_us: int) -> bool:
-        """End the dialogs that have been silent for too long; whether there were any."""
-        found = False
-        for dialog in group.dialogs:
-            if dialog.phase != ENDED and machine.deadline(dialog, self.limits) <= now_us:
-                machine.assume(dialog)
-                self.correlator.remove(dialog)
-                self.counters["ended_by_silence"] += 1
-                found = True
-        return found
-
-    def clock_set(self, step_us: int, now_us: int) -> None:
-        """The packets' clock jumped: that is no silence, and no time that anybody talked."""
-        for group in list(self.groups.values()):
-            for dialog in group.dialogs:
-                if dialog.phase != ENDED:
-                    dialog.clock_us += step_us
-            if group.emitted_us:
-                group.emitted_us += step_us
-            elif all(dialog.phase == ENDED for dialog in group.dialogs):
-                self._emit(group, now_us)
-            self._schedule(group, now_us)
-
-    def _emit(self, group: Group, now_us: int) -> None:
-        group.emitted_us = now_us
-        self.records.extend(legs_of(group, self.site))
-        self.counters["calls"] += 1
-
-    def _drop(self, group: Group) -> None:
-        del self.groups[group.id]
-        for dialog in group.dialogs:
-            self._forget(dialog)
-
-    def _forget(self, dialog: Dialog) -> None:
-        """Take it out of its thread (by identity: what two dialogs say may be the same)."""
-        thread = self.threads.get(dialog.call_id)
-        if thread is None:
-            return
-        if len(thread) == 1 and thread[0] is dialog:
-            del self.threads[dialog.call_id]
-            return
-        thread[:] = [other for other in thread if other is not dialog]
-        if not thread:
-            del self.threads[dialog.call_id]
-
-    def _evict(self, now_us: int) -> None:
-        """Make room: a call that was handed in already, else the oldest unanswered one, else the oldest."""
-        oldest = list(zip(self.groups.values(), range(64), strict=False))
-        rank = [(not group.emitted_us, any(d.answered_us for d in group.dialogs), at) for group, at in oldest]
-        group = oldest[min(rank)[2]][0]
-        if not group.emitted_us:
-            self.counters["calls_evicted"] += 1
-            self._close(group, now_us, "assumed")
-        self._drop(group)
-
-    def _close(self, group: Group, now_us: int, ending: str) -> None:
-        for dialog in group.dialogs:
-            if dialog.phase != ENDED:
-                if ending == "open":
-                    machine.leave_open(dialog, now_us)
-                else:
-                    machine.assume(dialog)
-                self.correlator.remove(dialog)
-        self._emit(group, now_us)
-
-    def finish(self, now_us: int) -> None:
-        for group in list(self.groups.values()):
-            if not group.emitted_us:
-                self._close(group, now_us, "open")
-            self._drop(group)
-        self.timers.clear()
-
-    def restore(self, groups: list[Group], refers: list[Refer], serial: int) -> None:
-        self.groups = {group.id: group for group in groups}
-        self.serial = serial
-        self.correlator.refers = refers
-        dialogs = sorted((dialog for group in groups for dialog in group.dialogs), key=lambda dialog: dialog.serial)
-        for dialog in dialogs:
-            if not dialog.retired:
-                self.threads.setdefault(dialog.call_id, []).append(dialog)
-            if dialog.phase != ENDED:
-                self.correlator.add(dialog)
-        self.timers = [(group.due_us, group.id) for group in groups]
-        heapify(self.timers)
-
-
-def _tags(message: Message) -> tuple[bytes, bytes]:
-    return message.ends()[1:]
-
-
-def _number(cseq: bytes) -> int:
-    return int(cseq[: cseq.find(b" ")])
-
-
-def _same_invite(thread: list[Dialog], packet: SipPacket, cseq: bytes) -> Dialog | None:
-    for dialog in thread:
-        if dialog.cseq == cseq and dialog.src == packet.src and dialog.dst == packet.dst:
-            return dialog
-    return None
-
-
-def _hop(thread: list[Dialog], packet: SipPacket) -> Dialog | None:
-    """The dialog between these two addresses, either way; the only one there is where none fits."""
-    if len(thread) == 1:
-        return thread[0]
-    for dialog in reversed(thread):
-        if (dialog.src == packet.src and dialog.dst == packet.dst) or (
-            dialog.src == packet.dst and dialog.dst == packet.src
-        ):
-            return dialog
-    return None
-
-
-def _last_hop(thread: list[Dialog], packet: SipPacket, from_tag: bytes) -> Dialog | None:
-    for dialog in reversed(thread):
-        if dialog.src == packet.src and dialog.dst == packet.dst and dialog.from_tag == from_tag:
-            return dialog
-    return None
-
-
-def _answered_hop(thread: list[Dialog], packet: SipPacket, cseq: bytes) -> Dialog:
-    """The dialog that an answer belongs to: the one whose INVITE went the other way, else one with this INVITE."""
-    for dialog in reversed(thread):
-        if dialog.src == packet.dst and dialog.dst == packet.src and dialog.cseq == cseq:
-            return dialog
-    for dialog in reversed(thread):
-        if dialog.cseq == cseq and dialog.phase == TRYING:
-            return dialog
-    return _hop(thread, packet) or thread[-1]
-
-
-def _continued(thread: list[Dialog], hop: Dialog | None, invite: Dialog) -> int | None:
-    """The call that an INVITE with a known Call-ID goes on with: a fork, a further hop, a redirection, another try. None
-    where that call is over: a Call-ID that comes again after a BYE, or from the same phone while one is up."""
-    if hop is not None and (hop.answered_us or hop.phase != ENDED):
-        return None
-    sender = next((dialog for dialog in thread if dialog.src == invite.src), None)
-    if all(dialog.phase == ENDED for dialog in thread) and any(dialog.answered_us for dialog in thread):
-        return None
-    if sender is not None:
-        if sender.from_tag != invite.from_tag and sender.dst == invite.dst:
-            return None
-        invite.side = sender.side
-    return thread[-1].call
 
 
 def _callers(message: Message) -> list[str]:

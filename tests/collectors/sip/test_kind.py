@@ -1,5 +1,6 @@
 """The kind `sip`: a capture file named in the configuration, read once, in batches."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -120,3 +121,20 @@ def test_the_sample_configuration_is_valid() -> None:
     full.pop("name")
     assert set(full) - {"kind"} == set(SipConfig.__struct_fields__)
     msgspec.convert(full, SipConfig)
+
+
+def test_the_readme_names_every_counter() -> None:
+    folder = Path(__file__).resolve().parents[3] / "collectors" / "sip"
+    source = "".join(path.read_text() for path in folder.glob("*.py"))
+    used = set(re.findall(r'(?:counters|_counts)\["([a-z_]+)"\]', source))
+    used |= set(re.findall(r'NotUnderstood\("([a-z_]+)"\)', source)) | {
+        "keepalives",
+        "not_sip",
+        "gre",
+        "sctp",
+        "ip_in_ip",
+    }
+    table = (folder / "README.md").read_text().partition("## Counters")[2]
+    told = set(re.findall(r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line)))
+    assert used <= told
+    assert told - used <= {"packets", "messages", "registers"}

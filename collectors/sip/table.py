@@ -1,0 +1,232 @@
+"""The table of calls in progress: what belongs together, and when it is over.
+
+Laws
+- A call is handed in when all its dialogs have ended and what may still follow had its time; all its legs at once.
+- It is then kept for a while longer, to know retransmissions again.
+- What a limit pushes out is handed in as it stands, and counted.
+"""
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+from itertools import islice
+
+from collectors.records import Record
+from collectors.sip import dialog as machine
+from collectors.sip.correlate import Correlator
+from collectors.sip.legs import legs_of
+from collectors.sip.limits import Limits
+from collectors.sip.site import Site
+from collectors.sip.state import ENDED, Dialog, Group, Refer
+
+RECHECK_US = 256_000_000
+"""A call's timer is looked at again at least this often, so that the timers of calls that ended early do not pile up."""
+
+EVICTION_LOOKS_AT = 64
+"""Among how many of the oldest calls an unanswered one is looked for when room must be made."""
+
+
+class Table:
+    """`counters` is the tracker's; `records` takes what is final. `threads` finds the dialogs of a Call-ID."""
+
+    def __init__(self, limits: Limits, site: Site, counters: dict[str, int], records: list[Record]) -> None:
+        self.limits = limits
+        self.site = site
+        self.counters = counters
+        self.records = records
+        self.groups: dict[int, Group] = {}
+        self.threads: dict[bytes, list[Dialog]] = {}
+        self.correlator = Correlator(site, limits)
+        self.serial = 0
+        self.timers: list[tuple[int, int]] = []
+        self.over: deque[Group] = deque()
+        """Calls that were handed in, in that order."""
+
+    # --- groups
+
+    def _new_group(self, at_us: int) -> Group:
+        if len(self.groups) >= self.limits.calls:
+            self._evict(at_us)
+        self.serial += 1
+        group = Group(self.serial, at_us)
+        self.groups[group.id] = group
+        return group
+
+    def _attach(self, group: Group, dialog: Dialog) -> None:
+        if len(group.dialogs) >= self.limits.legs_per_call:
+            self.counters["legs_over_limit"] += 1
+            return
+        if group.dialogs:
+            for other in group.dialogs:
+                other.retry = False
+        dialog.call, dialog.first_side = group.id, dialog.side
+        group.dialogs.append(dialog)
+        self.threads.setdefault(dialog.call_id, []).append(dialog)
+        self.correlator.add(dialog)
+        self._not_after(group, machine.deadline(dialog, self.limits))
+
+    def _retire(self, thread: list[Dialog]) -> None:
+        """The Call-ID begins another call: what it stood for ends at its last sign of life."""
+        for dialog in list(thread):
+            dialog.retired = True
+            self._forget(dialog)
+            if dialog.phase != ENDED:
+                machine.assume(dialog)
+                self._ended(dialog, dialog.last_us)
+
+    def _merge(self, one: Group, other: Group) -> None:
+        """Two calls are one: the older takes the younger's dialogs."""
+        older, younger = sorted((one, other), key=lambda group: (group.started_us, group.id))
+        for dialog in younger.dialogs:
+            dialog.call = older.id
+            dialog.side = "callee"
+        older.dialogs.extend(younger.dialogs)
+        del self.groups[younger.id]
+        self.correlator.merged(younger.id, older.id)
+        self._schedule(older, older.due_us)
+        self.counters["merged"] += 1
+
+    # --- time
+
+    def _ended(self, dialog: Dialog, at_us: int) -> None:
+        self.correlator.remove(dialog)
+        group = self.groups[dialog.call]
+        for other in group.dialogs:
+            if other.phase != ENDED:
+                return
+        self._schedule(group, at_us)
+
+    def _not_after(self, group: Group, due_us: int) -> None:
+        """Look at this call at that time, unless it is looked at sooner anyway."""
+        if not group.due_us or due_us < group.due_us:
+            group.due_us = due_us
+            heappush(self.timers, (due_us, group.id))
+
+    def _schedule(self, group: Group, at_us: int) -> None:
+        group.due_us = min(self._due(group), at_us + RECHECK_US)
+        heappush(self.timers, (group.due_us, group.id))
+
+    def _due(self, group: Group) -> int:
+        """When something happens to this call if nothing is heard of it any more."""
+        limits = self.limits
+        settled = silent = 0
+        for dialog in group.dialogs:
+            if dialog.phase != ENDED:
+                deadline = machine.deadline(dialog, limits)
+                silent = deadline if not silent or deadline < silent else silent
+            else:
+                settled = max(settled, dialog.ended_us + machine.patience_us(dialog, limits))
+        if not silent and self.correlator.refers and self.correlator.pending(group.id):
+            settled += limits.transaction_ms * 1000
+        return silent or settled
+
+    def run(self, now_us: int) -> None:
+        """End what silence ends, hand in what has settled, forget what is long over."""
+        self.correlator.expire(now_us)
+        over, forgotten_us = self.over, now_us - self.limits.transaction_ms * 1000
+        while over and over[0].emitted_us <= forgotten_us:
+            self._drop(over.popleft())
+        timers, groups = self.timers, self.groups
+        while timers and timers[0][0] <= now_us:
+            due_us, number = heappop(timers)
+            group = groups.get(number)
+            if group is not None and group.due_us == due_us and not group.emitted_us:
+                self._run_group(group, now_us)
+
+    def _run_group(self, group: Group, now_us: int) -> None:
+        if self._due(group) > now_us or self._silence(group, now_us):
+            self._schedule(group, now_us)
+        else:
+            self._emit(group, now_us)
+
+    def _silence(self, group: Group, now_us: int) -> bool:
+        """End the dialogs that have been silent for too long; whether there were any."""
+        found = False
+        for dialog in group.dialogs:
+            if dialog.phase != ENDED and machine.deadline(dialog, self.limits) <= now_us:
+                machine.assume(dialog)
+                self.correlator.remove(dialog)
+                self.counters["ended_by_silence"] += 1
+                found = True
+        return found
+
+    def clock_set(self, step_us: int, now_us: int) -> None:
+        """The packets' clock jumped: that is no silence, and no time that anybody talked."""
+        for group in list(self.groups.values()):
+            for dialog in group.dialogs:
+                if dialog.phase != ENDED:
+                    dialog.clock_us += step_us
+            if group.emitted_us:
+                group.emitted_us += step_us
+            elif all(dialog.phase == ENDED for dialog in group.dialogs):
+                self._emit(group, now_us)
+            else:
+                self._schedule(group, now_us)
+
+    def _emit(self, group: Group, now_us: int) -> None:
+        group.emitted_us = now_us
+        self.over.append(group)
+        self.records.extend(legs_of(group, self.site))
+        self.counters["calls"] += 1
+
+    def _drop(self, group: Group) -> None:
+        del self.groups[group.id]
+        for dialog in group.dialogs:
+            self._forget(dialog)
+
+    def _forget(self, dialog: Dialog) -> None:
+        """Take it out of its thread (by identity: what two dialogs say may be the same)."""
+        thread = self.threads.get(dialog.call_id)
+        if thread is None:
+            return
+        if len(thread) == 1 and thread[0] is dialog:
+            del self.threads[dialog.call_id]
+            return
+        thread[:] = [other for other in thread if other is not dialog]
+        if not thread:
+            del self.threads[dialog.call_id]
+
+    def _evict(self, now_us: int) -> None:
+        """Make room: a call that was handed in already, else the oldest unanswered one, else the oldest."""
+        if self.over:
+            self._drop(self.over.popleft())
+            return
+        oldest = list(islice(self.groups.values(), EVICTION_LOOKS_AT))
+        group = next((group for group in oldest if not any(d.answered_us for d in group.dialogs)), oldest[0])
+        self.counters["calls_evicted"] += 1
+        self._close(group, now_us, "assumed")
+        self._drop(self.over.pop())
+
+    def _close(self, group: Group, now_us: int, ending: str) -> None:
+        for dialog in group.dialogs:
+            if dialog.phase != ENDED:
+                if ending == "open":
+                    machine.leave_open(dialog, now_us)
+                else:
+                    machine.assume(dialog)
+                self.correlator.remove(dialog)
+        self._emit(group, now_us)
+
+    def finish(self, now_us: int) -> None:
+        for group in list(self.groups.values()):
+            if not group.emitted_us:
+                self._close(group, now_us, "open")
+        while self.over:
+            self._drop(self.over.popleft())
+        self.timers.clear()
+
+    def restore(self, groups: list[Group], refers: list[Refer], serial: int) -> None:
+        self.groups = {group.id: group for group in groups}
+        self.serial = serial
+        self.correlator.refers = refers
+        dialogs = sorted((dialog for group in groups for dialog in group.dialogs), key=lambda dialog: dialog.serial)
+        for dialog in dialogs:
+            if not dialog.retired:
+                self.threads.setdefault(dialog.call_id, []).append(dialog)
+            if dialog.phase != ENDED:
+                self.correlator.add(dialog)
+        over = sorted(
+            (group for group in groups if group.emitted_us), key=lambda one: (one.emitted_us, one.due_us, one.id)
+        )
+        self.over = deque(over)
+        self.timers = [(group.due_us, group.id) for group in groups if not group.emitted_us]
+        heapify(self.timers)
