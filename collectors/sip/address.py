@@ -24,14 +24,13 @@ _USUAL = re.compile(rb'(?:"[^"\\<>]*" ?|[A-Za-z0-9 .!%*_+`\'~-]*)<([^<>" \t]+)>(
 """From and To as nearly everybody writes them: URI and tag."""
 
 
-def usual(value: bytes) -> re.Match[bytes] | None:
-    """URI and tag of a From or To in the usual form."""
-    return _USUAL.fullmatch(value)
+usual = _USUAL.fullmatch
+"""URI and tag (groups 1 and 2) of a From or To in the usual form, or None."""
 
 
 def uri_of(value: bytes) -> bytes:
     """The URI of a name-addr or addr-spec."""
-    found = _USUAL.fullmatch(value)
+    found = usual(value)
     return found[1] if found else read_address(value).uri
 
 
@@ -127,7 +126,7 @@ def listed(values: list[bytes]) -> list[bytes]:
 
 def tag(value: bytes) -> bytes:
     """The tag of a From or To value, empty where it has none (RFC 2543)."""
-    found = _USUAL.fullmatch(value)
+    found = usual(value)
     if found:
         return found[2] or b""
     return param(read_address(value).params, b"tag") or b""

@@ -5,6 +5,7 @@ Laws
 - It allocates nothing but its result. Most messages (100, 180, ACK, retransmissions) need no more than this.
 """
 
+from collectors.sip.address import usual
 from collectors.sip.names import METHODS
 
 Brief = tuple[bytes, int, bytes, bytes]
@@ -12,7 +13,7 @@ Brief = tuple[bytes, int, bytes, bytes]
 
 _STATUS = {b"%d" % status: status for status in range(100, 700)}
 _BLANK = b" \t"
-_SPACE, _ZERO, _CLOSE = b" 0>"
+_SPACE, _ZERO = b" 0"
 
 
 def brief(data: bytes) -> Brief | None:
@@ -56,26 +57,10 @@ def _is_usual(cseq: bytes) -> bool:
 
 
 def to_tag(data: bytes) -> bytes | None:
-    """The tag of To where it stands in the usual way (`<uri>;tag=x`), empty where To ends with its `>`; None where the
-    full way must tell."""
-    end = data.find(b"\r\n\r\n")
-    at = data.find(b"\r\nTo:", 0, end)
-    stop = data.find(b"\r\n", at + 5)
-    if (
-        at < 0
-        or end < 0
-        or data[stop + 2] in _BLANK
-        or data.count(b">", at, stop) != 1
-        or data.count(b"<", at, stop) != 1
-    ):
-        return None
-    if data[stop - 1] == _CLOSE:
-        return b""
-    found = data.find(b">;tag=", at, stop)
-    value = data[found + 6 : stop]
-    if found < 0 or b";" in value or b" " in value or b'"' in value or b"\t" in value:
-        return None
-    return value
+    """The tag of To where it stands in the usual way, empty where it has none; None where the full way must tell."""
+    value = to_value(data)
+    found = usual(value) if value is not None else None
+    return None if found is None else found[2] or b""
 
 
 def to_value(data: bytes) -> bytes | None:

@@ -29,6 +29,7 @@ class Correlator:
         self.site = site
         self.lifetime_us = limits.transaction_ms * 1000
         self.refers: list[Refer] = []
+        self._host = self._configured_host if site.pbx else host
         self._by_name: dict[tuple[str, str], dict[int, Dialog]] = {}
         self._keys_of: dict[int, list[tuple[str, str]]] = {}
         self._open_at: dict[str, int] = {}
@@ -74,9 +75,7 @@ class Correlator:
             return list(dict.fromkeys(keys))
         return keys
 
-    def _host(self, address: str) -> str:
-        if not self.site.pbx:
-            return host(address)
+    def _configured_host(self, address: str) -> str:
         return host(place(self.site, address)) or place(self.site, address)
 
     def asked(self, refer: Refer) -> None:

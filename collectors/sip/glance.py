@@ -21,6 +21,7 @@ def _lines(name: bytes) -> tuple[bytes, bytes]:
 
 _LINES = {name: _lines(name) for name in NAMES if name not in (b"Call-ID", b"CSeq", b"From", b"To")}
 _BLANK = b" \t"
+_COLON = 0x3A
 
 
 class Unusual(Exception):
@@ -47,7 +48,7 @@ class Glance(Struct):
         at += len(line)
         data = self.data
         stop = data.find(b"\r\n", at)
-        if low[at : at + 1] != b":" or data[stop + 2] in _BLANK or low.find(line, at) >= 0:
+        if data[at] != _COLON or data[stop + 2] in _BLANK or low.find(line, at) >= 0:
             raise Unusual
         return data[at + 1 : stop].strip(_BLANK)
 

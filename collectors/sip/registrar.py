@@ -116,29 +116,32 @@ class Registrar:
         for contact in _contacts(wanted, granted):
             if contact.uri == EVERY:
                 self._end_all(contact.aor, at_us)
-                continue
-            expires_us = at_us + contact.seconds * 1_000_000
-            hour = at_us // HOUR_US
-            binding = Binding(
-                contact.endpoint, contact.aor, contact.uri, contact.instance, contact.user_agent, expires_us, hour
-            )
-            self._bind(binding, at_us)
+            else:
+                self._bind(contact, at_us)
 
-    def _bind(self, now: Binding, at_us: int) -> None:
-        key = f"{now.aor} {now.contact}"
-        before = self.bindings.get(key)
-        if now.expires_us <= at_us:
-            if before is not None and not before.ended:
+    def _bind(self, contact: "_Contact", at_us: int) -> None:
+        expires_us, hour = at_us + contact.seconds * 1_000_000, at_us // HOUR_US
+        before = self.bindings.get(contact.key)
+        live = before is not None and not before.ended
+        if expires_us <= at_us:
+            if before is not None and live:
                 self._end(before, at_us)
-            return
+        elif before is not None and live and before.hour == hour:
+            before.expires_us, before.user_agent = expires_us, contact.user_agent
+        else:
+            self._begin(contact, before, expires_us, at_us)
+
+    def _begin(self, contact: "_Contact", before: Binding | None, expires_us: int, at_us: int) -> None:
+        """A new binding, or the first refresh of this hour."""
+        now = Binding(contact.endpoint, contact.aor, contact.uri, contact.instance, contact.user_agent, expires_us)
+        now.hour = at_us // HOUR_US
         if before is not None:
             now.ordinal = before.ordinal + before.ended if before.hour == now.hour else 0
         elif len(self.bindings) >= self.limits.bindings:
             self._evict()
-        self.bindings[key] = now
+        self.bindings[contact.key] = now
         self.contacts[now.contact] = now.endpoint
-        if before is None or before.ended or before.hour != now.hour:
-            self._record(now, at_us, now.expires_us, "registered")
+        self._record(now, at_us, expires_us, "registered")
 
     def _evict(self) -> None:
         """Make room: the binding that was made first goes. Its seat has been told of already."""
@@ -238,6 +241,7 @@ def _seconds(value: bytes) -> int | None:
 
 
 class _Contact(Struct, frozen=True, gc=False):
+    key: str
     endpoint: str
     aor: str
     uri: str
@@ -282,7 +286,7 @@ def _contacts(wanted: tuple[bytes, ...], granted: tuple[bytes, ...]) -> tuple[_C
         contact = EVERY if value == b"*" else bare(asked.uri)
         instance = text(param(asked.params, b"+sip.instance") or b"")
         seconds = _granted(answered.get(contact), asked, default)
-        contacts.append(_Contact(endpoint, aor, contact, instance, text(agent), seconds))
+        contacts.append(_Contact(f"{aor} {contact}", endpoint, aor, contact, instance, text(agent), seconds))
     return tuple(contacts)
 
 

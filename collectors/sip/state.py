@@ -119,6 +119,6 @@ class Binding(Struct, array_like=True):
     instance: str
     user_agent: str
     expires_us: int
-    hour: int
+    hour: int = 0
     ordinal: int = 0
     ended: bool = False

@@ -102,7 +102,8 @@ class Table:
             heappush(self.timers, (due_us, group.id))
 
     def _schedule(self, group: Group, at_us: int) -> None:
-        group.due_us = min(self._due(group), at_us + RECHECK_US)
+        due_us, recheck_us = self._due(group), at_us + RECHECK_US
+        group.due_us = due_us if due_us < recheck_us else recheck_us
         heappush(self.timers, (group.due_us, group.id))
 
     def _due(self, group: Group) -> int:

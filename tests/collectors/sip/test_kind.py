@@ -9,6 +9,7 @@ import pytest
 
 from collectors.contract import Batch, Context, SourceMisconfigured, SourceUnavailable
 from collectors.sip.kind import KIND, SipCollector, SipConfig
+from collectors.sip.layers import NOT_UNDERSTOOD
 from collectors.sip.leg import SipLeg
 from tests.collectors.sip.flows import PBX, Exchange, frame_of, in_order, pcap, pcapng, phone, register
 
@@ -127,13 +128,8 @@ def test_the_readme_names_every_counter() -> None:
     folder = Path(__file__).resolve().parents[3] / "collectors" / "sip"
     source = "".join(path.read_text() for path in folder.glob("*.py"))
     used = set(re.findall(r'(?:counters|_counts)\["([a-z_]+)"\]', source))
-    used |= set(re.findall(r'NotUnderstood\("([a-z_]+)"\)', source)) | {
-        "keepalives",
-        "not_sip",
-        "gre",
-        "sctp",
-        "ip_in_ip",
-    }
+    used |= set(re.findall(r'NotUnderstood\("([a-z_]+)"\)', source)) | set(NOT_UNDERSTOOD.values())
+    used |= {"keepalives", "not_sip", "other_protocol"}
     table = (folder / "README.md").read_text().partition("## Counters")[2]
     told = set(re.findall(r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line)))
     assert used <= told
