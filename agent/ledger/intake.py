@@ -19,6 +19,7 @@ from sqlite_utils import Database
 from agent.ledger.numbering import Numbering
 from agent.ledger.seats import Seats
 from agent.ledger.settling import Settling
+from agent.ledger.store import insert
 from agent.metering.corrections import NOTHING, Booked, book
 from agent.metering.meter import Meter
 from collectors.contract import Batch, Kind
@@ -31,9 +32,8 @@ _decode_booked = msgspec.msgpack.Decoder(Booked).decode
 CALL_COLUMNS = (
     "source, key, started_at_ms, talk_ms, billed_s, answered, class, outcome, ending, caller, dialled, booked"
 )
-_UPSERT_CALL = (
-    f"INSERT INTO call ({CALL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (source, key) DO UPDATE SET started_at_ms = excluded.started_at_ms, talk_ms = excluded.talk_ms,"
+_CALL_AGAIN = (
+    "ON CONFLICT (source, key) DO UPDATE SET started_at_ms = excluded.started_at_ms, talk_ms = excluded.talk_ms,"
     " billed_s = excluded.billed_s, answered = excluded.answered, class = excluded.class, outcome = excluded.outcome,"
     " ending = excluded.ending, caller = excluded.caller, dialled = excluded.dialled, booked = excluded.booked"
 )
@@ -176,11 +176,11 @@ class Intake:
                 held = known.legs if known.legs is not None else self._legs(source, call_key)
                 settling.start(call_key, dict(held), settling.source_time_ms, work.now_ms)
             settling.add(leg, work.now_ms)
-        cursor = self._db.conn.executemany(
-            "INSERT OR IGNORE INTO leg (source, call_key, key, body) VALUES (?, ?, ?, ?)",
+        return insert(
+            self._db.conn,
+            "INSERT OR IGNORE INTO leg (source, call_key, key, body)",
             [(source.id, leg.call_key, leg.key, _encode(leg)) for leg in legs],
         )
-        return cursor.rowcount
 
     def _recall_metered(self, source: Source, call_keys: Sequence[str], work: Work) -> None:
         """Fetch what is booked of those calls that were metered in earlier transactions."""
@@ -295,7 +295,7 @@ class Intake:
         work.events += self._seats.flush()
         corrections = sum(1 for event in work.events if event.corrects)
         self._numbering.append(work.events, work.now_ms)
-        conn.executemany(_UPSERT_CALL, list(work.calls.values()))
+        insert(conn, f"INSERT INTO call ({CALL_COLUMNS})", list(work.calls.values()), _CALL_AGAIN)
         for source_id, fresh in work.fresh.items():
             self._db.execute("UPDATE source SET calls = calls + ? WHERE id = ?", (fresh, source_id))
         if corrections:

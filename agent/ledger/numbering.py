@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from sqlite_utils import Database
 
+from agent.ledger.store import insert
 from uplink.events import CHAIN_START, MicroTransaction, chain_next, decode, encode
 
 
@@ -83,9 +84,7 @@ class Numbering:
             body = encode(event, self._source, epoch.id, line - epoch.after_line, now_ms)
             chain = chain_next(chain, body)
             rows.append((line, bytes.fromhex(event.id), epoch.n, now_ms, chain, body))
-        self._db.conn.executemany(
-            "INSERT INTO event (line, id, epoch, recorded_ms, chain, body) VALUES (?, ?, ?, ?, ?, ?)", rows
-        )
+        insert(self._db.conn, "INSERT INTO event (line, id, epoch, recorded_ms, chain, body)", rows)
         self.line, self.chain = line, chain
         return len(rows)
 
