@@ -23,6 +23,8 @@ _order = attrgetter("started_at_ms", "index", "key")
 
 def join(legs: Sequence[SipLeg]) -> Call:
     """The call that all legs known under one key make. At least one leg."""
+    if len(legs) == 1:
+        return _of_one(legs[0])
     rows = sorted(legs, key=_order)
     own = [leg for leg in rows if leg.side == "caller" and not leg.forked] or rows[:1]
     main = next((leg for leg in own if leg.answered_at_ms is not None), own[-1])
@@ -44,6 +46,30 @@ def join(legs: Sequence[SipLeg]) -> Call:
         features=tuple(_features(rows, own[0], main, others, answerer)),
         ending=main.ending,
         legs=len(rows),
+        complete=True,
+    )
+
+
+def _of_one(leg: SipLeg) -> Call:
+    """What `join` gives for one leg, without the lists: where no phone system stands between, every call is one."""
+    answered_at_ms = leg.answered_at_ms
+    endpoint = leg.trunk_out or leg.callee
+    rang = answered_at_ms is not None or leg.ringing_at_ms is not None
+    return Call(
+        key=leg.call_key,
+        started_at_ms=leg.started_at_ms,
+        answered_at_ms=answered_at_ms,
+        ended_at_ms=max(leg.ended_at_ms, answered_at_ms or 0, leg.started_at_ms),
+        talk_ms=0 if answered_at_ms is None else max(0, leg.ended_at_ms - answered_at_ms),
+        outcome=leg.outcome,
+        caller=Party(leg.caller, leg.trunk_in or leg.caller),
+        dialled=leg.dialled,
+        answered_by=None if answered_at_ms is None else Party(leg.dialled, endpoint),
+        offered=(endpoint,) if rang else (),
+        trunk_in=leg.trunk_in,
+        trunk_out=leg.trunk_out,
+        features=tuple(_features((leg,), leg, leg, (), None)) if leg.features else (),
+        ending=leg.ending,
         complete=True,
     )
 

@@ -56,10 +56,11 @@ class Message(Struct):
         return self.parties
 
     def values(self, name: bytes) -> list[bytes]:
-        """All values of a header in their order, lines that list several not yet taken apart."""
+        """All values of a header in their order, lines that list several not yet taken apart; empty ones left out."""
         if name not in self.first:
             return []
-        return [self.get(name), *(value for other, value in self.more if other == name)]
+        found = [self.get(name), *(value for other, value in self.more if other == name)]
+        return [value for value in found if value]
 
 
 def parse(data: bytes) -> Message:

@@ -6,10 +6,15 @@ Laws
   Content-Length): then `parse` must be asked. A property test holds the two to each other.
 """
 
+from itertools import repeat
+
 from collectors.sip.address import usual
 from collectors.sip.brief import Brief
 from collectors.sip.message import Message, parse
 from collectors.sip.names import NAMES, are_plain
+
+_cut, _MARK = bytes.partition, repeat(b": ")
+"""A line without the mark becomes a name with a colon in it, which is not plain, or one that nothing asks for."""
 
 _MATTERS = frozenset(NAMES) - {b"Via"}
 
@@ -18,10 +23,7 @@ def quick(data: bytes, short: Brief) -> Message | None:
     method, status, call_id, cseq = short
     line, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
     lines = data[line + 2 : end].split(b"\r\n")
-    try:
-        first = dict([header.split(b": ", 1) for header in lines])
-    except ValueError:
-        return None
+    first = {name: value for name, _, value in map(_cut, lines, _MARK)}
     names = first.keys()
     if not are_plain(names) or (len(first) != len(lines) and _doubled(lines)):
         return None

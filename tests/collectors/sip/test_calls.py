@@ -17,6 +17,8 @@ def test_an_answered_call_lasts_from_its_first_2xx_to_its_bye() -> None:
     assert told.talk_ms == 60_250
     assert (told.caller.number, told.caller.endpoint, told.dialled) == ("101", "101", "102")
     assert told.complete
+    assert told.answered_by is not None
+    assert (told.answered_by.number, told.answered_by.endpoint, told.offered) == ("102", "102", ("102",))
 
 
 def test_a_leg_tells_who_hung_up_and_when_it_rang() -> None:

@@ -214,7 +214,9 @@ def messages(draw: st.DrawFn) -> bytes:
     lines = draw(st.lists(header(), max_size=10))
     if draw(st.booleans()):
         lines += [b"Call-ID: a@b", b"CSeq: 1 INVITE", b"From: <sip:a@b>;tag=1", b"To: <sip:c@d>;tag=2"]
-    lines = draw(st.permutations(lines))
+    lines = draw(
+        st.permutations([*lines, *draw(st.lists(st.sampled_from([b"To", b"Contact", b"x", b":", b""]), max_size=1))])
+    )
     body = draw(st.sampled_from([b"", b"v=0\r\n", b"\r\nCall-ID: inner\r\nTo: <sip:x>;tag=inner\r\n\r\n"]))
     return draw(STARTS) + b"\r\n" + b"\r\n".join([*lines, b""]) + b"\r\n" + body
 
