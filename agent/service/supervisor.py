@@ -3,6 +3,7 @@
 Laws
 - Each collector runs as a task of its own and begins at its last durable checkpoint, each time.
 - A source that goes away is said once in the log, and once when it is back.
+- A ledger without room delays a source's start; it never ends the source.
 - This is the only place that catches whatever a collector may raise.
 """
 
@@ -15,6 +16,7 @@ from typing import Literal
 from msgspec import Struct
 
 from agent.config.tables import Source
+from agent.ledger.errors import LedgerFull
 from agent.ledger.writer import Ledger
 from collectors.contract import Batch, Collector, Context, Kind, Probe, Sink, SourceMisconfigured, SourceUnavailable
 
@@ -71,9 +73,11 @@ class SupervisedSource:
         """Until cancelled, or until the source has ended."""
         settle_ms = int(getattr(self.source.config, "settle_s", 0) * 1000)
         while True:
-            checkpoint = await asyncio.to_thread(self._ledger.add_source, self.source.name, self.kind, settle_ms)
             try:
+                checkpoint = await asyncio.to_thread(self._ledger.add_source, self.source.name, self.kind, settle_ms)
                 await self._run_once(checkpoint)
+            except LedgerFull as error:
+                self._down("waiting", error.code, str(error), error.hint)
             except SourceUnavailable as error:
                 self._down("waiting", "source_unavailable", str(error), error.hint)
             except SourceMisconfigured as error:

@@ -105,6 +105,33 @@ async def test_each_family_of_errors_has_its_problem_and_is_tried_again(
     ledger.close()
 
 
+@pytest.mark.usefixtures("quick")
+async def test_a_source_that_finds_no_room_in_the_ledger_starts_when_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.ledger.writer.RETRY_S", 0.05)
+    ledger = open_ledger(tmp_path)
+
+    def allow(pages: int) -> int:
+        chosen = ledger.do(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone()[0]).result()
+        return int(chosen)
+
+    name = "n" * 20_000
+    allow(1)
+    source = supervised(ledger, [lambda sink, checkpoint: None], tmp_path)
+    source.source = Source(name, "desk", NoConfig())
+    task = asyncio.create_task(source.run())
+    while source.standing.code != "ledger_full":
+        await asyncio.sleep(0.005)
+        assert not task.done()
+    assert source.standing.state == "waiting"
+    source.source = Source("new", "desk", NoConfig())
+    allow(1_000_000)
+    await asyncio.wait_for(task, 10)
+    assert source.standing.state == "ended"
+    ledger.close()
+
+
 async def test_the_figures_of_a_source_are_its_collectors_own(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     source = supervised(ledger, [lambda sink, checkpoint: None], tmp_path)
