@@ -14,7 +14,6 @@ from collectors.sip.message import Message, parse
 from collectors.sip.names import NAMES, are_plain
 
 _cut, _MARK = bytes.partition, repeat(b": ")
-"""A line without the mark becomes a name with a colon in it, which is not plain, or one that nothing asks for."""
 
 _MATTERS = frozenset(NAMES) - {b"Via"}
 
@@ -23,9 +22,9 @@ def quick(data: bytes, short: Brief) -> Message | None:
     method, status, call_id, cseq = short
     line, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
     lines = data[line + 2 : end].split(b"\r\n")
-    first = {name: value for name, _, value in map(_cut, lines, _MARK)}
+    first = {name: value for name, mark, value in map(_cut, lines, _MARK) if mark}
     names = first.keys()
-    if not are_plain(names) or (len(first) != len(lines) and _doubled(lines)):
+    if not are_plain(names) or (len(first) != len(lines) and _is_doubtful(lines)):
         return None
     uri = b"" if status else data[len(method) + 1 : line - 8]
     body = data[end + 4 :]
@@ -45,14 +44,14 @@ def quick(data: bytes, short: Brief) -> Message | None:
     return Message(method, uri, status, call_id, cseq, first, [], body, [], parties)
 
 
-def _doubled(lines: list[bytes]) -> bool:
-    """Whether a header that is read stands there twice."""
+def _is_doubtful(lines: list[bytes]) -> bool:
+    """Whether a line is no header in the usual form, or a header that is read stands there twice."""
     seen = set()
     for line in lines:
-        name = line[: line.find(b":")]
+        name, mark, _ = line.partition(b": ")
+        if not mark or name in seen:
+            return True
         if name in _MATTERS:
-            if name in seen:
-                return True
             seen.add(name)
     return False
 
