@@ -219,11 +219,7 @@ class Calls(Table):
         code = b"transfer_attended" if replaces else b"transfer_blind"
         if not machine.ask(dialog, packet.src == dialog.src, message.cseq, code):
             return
-        other = self._replaced(replaces)
-        group = self.groups[dialog.call]
-        if other is not None and other is not group and not group.emitted_us:
-            self._merge(group, other)
-        elif other is None:
+        if self._replaced(replaces) is None:
             self.correlator.asked(Refer(packet.at_us, packet.dst, target, dialog.call))
 
     # --- answers

@@ -90,11 +90,6 @@ class Correlator:
         """Whether a transfer was asked for in this call and has not begun yet."""
         return any(refer.call == call and not refer.used for refer in self.refers)
 
-    def merged(self, old: int, new: int) -> None:
-        for refer in self.refers:
-            if refer.call == old:
-                refer.call = new
-
     def find(self, invite: Dialog, names: Sequence[str], groups: dict[int, Group]) -> int | None:
         """The call that `invite` continues, or None. `names`: the callers that it tells (From and asserted ones)."""
         for session in _sessions(invite.session) if invite.session else ():

@@ -73,18 +73,6 @@ class Table:
                 machine.assume(dialog)
                 self._ended(dialog, dialog.last_us)
 
-    def _merge(self, one: Group, other: Group) -> None:
-        """Two calls are one: the older takes the younger's dialogs."""
-        older, younger = sorted((one, other), key=lambda group: (group.started_us, group.id))
-        for dialog in younger.dialogs:
-            dialog.call = older.id
-            dialog.side = "callee"
-        older.dialogs.extend(younger.dialogs)
-        del self.groups[younger.id]
-        self.correlator.merged(younger.id, older.id)
-        self._schedule(older, older.due_us)
-        self.counters["merged"] += 1
-
     # --- time
 
     def _ended(self, dialog: Dialog, at_us: int) -> None:

@@ -349,7 +349,7 @@ def test_a_refused_transfer_is_no_use_of_it() -> None:
     assert codes(told.call) == []
 
 
-def test_an_attended_transfer_makes_one_call_of_two() -> None:
+def test_the_consultation_of_an_attended_transfer_is_a_call_of_its_own() -> None:
     a1, b1 = inbound("a1", "101", "102"), onward("b1", "101", "102")
     a2, b2 = inbound("a2", "102", "103"), onward("b2", "102", "103")
     refer_to = "<sip:103@office.example?Replaces=a2%3Bto-tag%3Dta2%3Bfrom-tag%3Dfa2>"
@@ -369,10 +369,11 @@ def test_an_attended_transfer_makes_one_call_of_two() -> None:
             ],
         )
     )
-    assert (told.call.legs, told.call.talk_ms, told.call.dialled) == (4, 90_000, "102")
-    assert told.call.offered == ("102", "103")
-    assert codes(told.call) == [("transfer_attended", "102")]
-    assert told.call.caller.number == "101"
+    first, consultation = sorted(told.calls, key=lambda call: call.started_at_ms)
+    assert (first.legs, first.talk_ms, first.dialled, first.caller.number) == (2, 90_000, "102", "101")
+    assert codes(first) == [("transfer_attended", "102")]
+    assert (consultation.legs, consultation.talk_ms, consultation.caller.number) == (2, 5_500, "102")
+    assert codes(consultation) == []
 
 
 def test_a_transfer_by_feature_code_goes_on_as_the_same_call() -> None:
