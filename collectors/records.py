@@ -42,7 +42,7 @@ class Party(Struct, frozen=True, gc=False):
     endpoint: str = ""
 
 
-class FeatureUse(Struct, frozen=True, kw_only=True):
+class FeatureUse(Struct, frozen=True, kw_only=True, gc=False):
     """Use of a telephony feature. `code` is one of the catalogue's (docs/reference/meters.md). `endpoint`: who used it.
     `key` is set on a use that belongs to no call; within a `Call` it stays empty and `count` tells how often."""
 
@@ -53,7 +53,7 @@ class FeatureUse(Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class Call(Struct, frozen=True, kw_only=True, gc=False):
     """One call, however many legs it had: what a collector's `join` makes of all legs known under one key.
 
     `answered_at_ms` is None where nobody answered; then `talk_ms` is 0. `talk_ms` is the time that the caller was

@@ -9,9 +9,9 @@ The form is CloudEvents 1.0.2 in its JSON format; `epoch`, `sequence` (digits) a
 attributes, all else that the meter says is in `data`.
 """
 
-import hashlib
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import sha256 as _sha256
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ CHAIN_START = bytes(32)
 """The chain value before the first event of an epoch; the events name their epoch themselves."""
 
 
-class MicroTransaction(Struct, frozen=True, kw_only=True):
+class MicroTransaction(Struct, frozen=True, kw_only=True, gc=False):
     """One countable fact. `meter` is a name of the catalogue, `subject` who consumed it, `quantity` an exact decimal.
     `data` holds the meter's own attributes; `corrects` is the id of the event that this one amends."""
 
@@ -58,20 +58,25 @@ _head_decoder = msgspec.json.Decoder(EventHead)
 def event_id(site: str, *parts: str) -> str:
     """32 hexadecimal digits (half a SHA-256) from the site and whatever identifies a thing, such as a call. The parts are
     hashed as a JSON array, so that no two different lists of parts give the same bytes."""
-    return hashlib.sha256(_json((site, *parts))).hexdigest()[:32]
+    return _sha256(_json((site, *parts))).hexdigest()[:32]
 
 
 def timed_id(time_ms: int, reference: str, slot: Struct, made: int) -> str:
     """An event's id: 12 hexadecimal digits of its time and 20 of the hash of its input, which is the thing that it is about
     (`event_id`), the slot that it is booked in, and how many events that slot had before. Ids of one day lie close together,
     so that an index over them stays quick however many there are."""
-    identity = b"%b%b%d" % (reference.encode(), _json(slot), made)
-    return f"{time_ms & _TIME_MASK:012x}{hashlib.sha256(identity).hexdigest()[:20]}"
+    identity = reference.encode() + _json(slot) + (b"%d" % made if made else b"0")
+    return _time_digits(time_ms) + _sha256(identity).hexdigest()[:20]
+
+
+@lru_cache(maxsize=1024)
+def _time_digits(time_ms: int) -> str:
+    return f"{time_ms & _TIME_MASK:012x}"
 
 
 def chain_next(chain: bytes, body: bytes) -> bytes:
     """chain(n) = SHA-256(chain(n-1) || bytes(n))."""
-    return hashlib.sha256(chain + body).digest()
+    return _sha256(chain + body).digest()
 
 
 @lru_cache(maxsize=4096)
@@ -79,18 +84,14 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
-@lru_cache(maxsize=16)
-def _recorded(recorded_ms: int) -> str:
-    return instant(recorded_ms)
-
-
+@lru_cache(maxsize=1024)
 def instant(time_ms: int) -> str:
     """RFC 3339 text of an instant: `2026-11-20T10:00:00.000Z`."""
     seconds, ms = divmod(time_ms, 1000)
     return f"{_second(seconds)}.{ms:03d}Z"
 
 
-class _Wire(Struct):
+class _Wire(Struct, gc=False):
     """The members of the JSON object, in their order."""
 
     id: str
@@ -111,7 +112,7 @@ def encode(event: MicroTransaction, source: str, epoch: str, sequence: int, reco
     if event.corrects:
         data["corrects"] = event.corrects
     time = instant(event.time_ms)
-    recorded = _recorded(recorded_ms)
+    recorded = instant(recorded_ms)
     return _json(_Wire(event.id, source, event.meter, event.subject, time, recorded, epoch, str(sequence), data))
 
 

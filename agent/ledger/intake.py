@@ -7,7 +7,6 @@ Laws
 - A record that is known already changes nothing.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -27,6 +26,7 @@ from collectors.records import EXCERPT_MAX_BYTES, Call, FeatureUse, Leg, Registr
 from uplink.events import MicroTransaction
 
 _encode = msgspec.msgpack.Encoder().encode
+_json = msgspec.json.Encoder().encode
 _decode_booked = msgspec.msgpack.Decoder(Booked).decode
 
 CALL_COLUMNS = (
@@ -51,7 +51,7 @@ class Source:
         self.decode_leg = msgspec.msgpack.Decoder(kind.leg).decode
 
 
-class Metered(Struct):
+class Metered(Struct, gc=False):
     """A call that is metered: what is booked of it, and its legs where they are at hand."""
 
     booked: Booked
@@ -121,11 +121,13 @@ class Intake:
     def apply(self, items: Iterable[tuple[str, Batch]], now_ms: int) -> Work:
         """Keep the batches' records, meter what has settled, write it all."""
         work = Work(now_ms)
+        waited = {source.id: frozenset(source.settling.calls) for source in self.sources.values()}
         for name, batch in items:
             self._keep(self.sources[name], batch, work)
         for source in self.sources.values():
             due = source.settling.due(now_ms)
-            self._recall_metered(source, due, work)
+            # What began to wait in this transaction was recalled when its legs were kept.
+            self._recall_metered(source, [key for key in due if key in waited[source.id]], work)
             for call_key in due:
                 self._meter_call(source, call_key, work)
         self._store_waiting(work)
@@ -166,16 +168,16 @@ class Intake:
         return fresh
 
     def _keep_legs(self, source: Source, legs: Sequence[Leg], work: Work) -> int:
-        self._recall_metered(source, [leg.call_key for leg in legs], work)
-        settling, metered = source.settling, work.metered
+        self._recall_metered(source, list(dict.fromkeys([leg.call_key for leg in legs])), work)
+        settling, metered, now_ms = source.settling, work.metered, work.now_ms
         for leg in legs:
             call_key = leg.call_key
             if settling.settled(call_key):
                 self._meter_call(source, call_key, work)
-            if call_key not in settling.calls and (known := metered.get((source.id, call_key))) is not None:
+            if metered and call_key not in settling.calls and (known := metered.get((source.id, call_key))) is not None:
                 held = known.legs if known.legs is not None else self._legs(source, call_key)
-                settling.start(call_key, dict(held), settling.source_time_ms, work.now_ms)
-            settling.add(leg, work.now_ms)
+                settling.start(call_key, dict(held), settling.source_time_ms, now_ms)
+            settling.add(leg, now_ms)
         return insert(
             self._db.conn,
             "INSERT OR IGNORE INTO leg (source, call_key, key, body)",
@@ -188,7 +190,7 @@ class Intake:
             return
         rows = self._db.execute(
             "SELECT key, booked FROM call WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
-            (source.id, json.dumps(call_keys)),
+            (source.id, _json(call_keys).decode()),
         )
         for key, booked in rows:
             work.metered.setdefault((source.id, key), Metered(_decode_booked(booked)))

@@ -9,6 +9,7 @@ from functools import lru_cache
 import msgspec
 from sqlite_utils import Database
 
+from agent.ledger.store import insert
 from agent.metering.charge import SeatUse
 from agent.metering.corrections import SeatDay, book_seat_day
 from agent.metering.days import day_bounds
@@ -29,24 +30,31 @@ class Seats:
         self._db = db
         self._meter = meter
         self._known: dict[tuple[str, str], SeatDay] = {}
-        self._touched: set[tuple[str, str]] = set()
+        self._changes: dict[SeatUse, int] = {}
         self._level = lru_cache(maxsize=4096)(meter.level)
 
     def forget(self) -> None:
         self._known.clear()
-        self._touched.clear()
+        self._changes.clear()
 
     def change(self, gained: Iterable[SeatUse], lost: Iterable[SeatUse]) -> None:
+        """Only counted here: a busy seat has many equal uses in one transaction, which `flush` then applies at once."""
+        changes = self._changes
         for use in gained:
-            self._apply(use, 1)
+            changes[use] = changes.get(use, 0) + 1
         for use in lost:
-            self._apply(use, -1)
+            changes[use] = changes.get(use, 0) - 1
 
-    def _apply(self, use: SeatUse, by: int) -> None:
-        place = (use.day, use.seat)
-        state = self._known.get(place) or self._load(place)
-        self._known[place] = state.changed(use, by)
-        self._touched.add(place)
+    def _apply_changes(self) -> set[tuple[str, str]]:
+        """Returns the days and seats that were touched since the last flush."""
+        touched = set()
+        for use, by in self._changes.items():
+            place = (use.day, use.seat)
+            state = self._known.get(place) or self._load(place)
+            self._known[place] = state.changed(use, by)
+            touched.add(place)
+        self._changes.clear()
+        return touched
 
     def _load(self, place: tuple[str, str]) -> SeatDay:
         row = self._db.execute("SELECT state FROM seat_day WHERE day = ? AND seat = ?", place).fetchone()
@@ -56,17 +64,13 @@ class Seats:
         """Write the seats touched since the last flush; returns the events that their new state asks for."""
         events: list[MicroTransaction] = []
         rows = []
-        for day, seat in sorted(self._touched):
+        for day, seat in sorted(self._apply_changes()):
             made, state = self._book(day, seat, self._known[day, seat])
             events += made
             self._known[day, seat] = state
             rows.append((day, seat, _encode(state)))
-        self._db.conn.executemany(
-            "INSERT INTO seat_day (day, seat, state) VALUES (?, ?, ?)"
-            " ON CONFLICT (day, seat) DO UPDATE SET state = excluded.state",
-            rows,
-        )
-        self._touched.clear()
+        again = "ON CONFLICT (day, seat) DO UPDATE SET state = excluded.state"
+        insert(self._db.conn, "INSERT INTO seat_day (day, seat, state)", rows, again)
         if len(self._known) > CACHED_SEAT_DAYS:
             self._known.clear()
         return events

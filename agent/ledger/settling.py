@@ -19,7 +19,7 @@ MAX_SETTLING = 20_000
 """Calls of one source waiting at once: far above the busiest PBX, and about 40 MB at the worst."""
 
 
-class Gathering(Struct):
+class Gathering(Struct, gc=False):
     """One call while it gathers. `news_at_ms` is what the source's clock showed when its last leg came, `touched_ms` what the
     wall clock showed. `stored`: the table `settling` says the same."""
 

@@ -42,7 +42,7 @@ class SeatUse(Struct, frozen=True, array_like=True, gc=False):
     features: tuple[str, ...] = ()
 
 
-class Charge(Struct, frozen=True):
+class Charge(Struct, frozen=True, gc=False):
     """All that one call, registration or feature use comes to. `time_ms` is the time of its events."""
 
     key: str

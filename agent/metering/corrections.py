@@ -23,14 +23,14 @@ class Entry(Struct, frozen=True, array_like=True, gc=False):
     time_ms: int
 
 
-class Booked(Struct, frozen=True, array_like=True):
+class Booked(Struct, frozen=True, array_like=True, gc=False):
     """All that is booked under one key. A slot once used stays, at amount 0, so that its ids are not used again."""
 
     entries: tuple[Entry, ...] = ()
     seats: tuple[SeatUse, ...] = ()
 
 
-class Booking(Struct, frozen=True):
+class Booking(Struct, frozen=True, gc=False):
     """What a charge changes: events to write, the new state, seats gained and lost."""
 
     events: list[MicroTransaction]
@@ -113,7 +113,7 @@ def _seat_changes(old: tuple[SeatUse, ...], new: tuple[SeatUse, ...]) -> tuple[l
     return [use for use in new if use not in old], [use for use in old if use not in new]
 
 
-class SeatDay(Struct, frozen=True, array_like=True):
+class SeatDay(Struct, frozen=True, array_like=True, gc=False):
     """What is known of a seat on a local day: how many records show it active or registered, how often it used each
     feature, the level its seat-day is booked at (None: not booked), and how many events each level has had."""
 
@@ -124,7 +124,7 @@ class SeatDay(Struct, frozen=True, array_like=True):
     events: dict[str, int] = {}
 
     def changed(self, use: SeatUse, by: int) -> "SeatDay":
-        """With one use more (`by` 1) or less (-1)."""
+        """With so many uses more (`by` above 0) or less (below)."""
         features = self.features
         if use.features:
             features = dict(features)

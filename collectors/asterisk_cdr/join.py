@@ -64,6 +64,12 @@ def _of_one(leg: AsteriskLeg) -> Call:
         len(devices) == 1 and devices[0] == leg.dst_endpoint and leg.dst not in PLACELESS and "&" not in leg.lastdata
     )
     plain = plain and leg.dcontext not in features.CONTEXTS and leg.dcontext[:4] != "ivr-"
+    if not up:
+        answered_by = None
+    elif plain and leg.disposition == "ANSWERED" and leg.dstchannel:
+        answered_by = _picked_up(leg, leg.dst_endpoint)
+    else:
+        answered_by = _answered_by((leg,), (leg,))
     return Call(
         key=leg.call_key,
         started_at_ms=leg.started_at_ms,
@@ -73,7 +79,7 @@ def _of_one(leg: AsteriskLeg) -> Call:
         outcome="answered" if up else _OUTCOMES[leg.disposition],
         caller=_caller(leg),
         dialled=leg.dst if plain else _dialled((leg,), ()),
-        answered_by=_answered_by((leg,), (leg,)) if up else None,
+        answered_by=answered_by,
         offered=devices if plain else _offered((leg,), leg),
         trunk_in=leg.trunk_in,
         trunk_out=leg.trunk_out,
@@ -183,8 +189,12 @@ def _answered_by(answered: Sequence[AsteriskLeg], rows: Sequence[AsteriskLeg]) -
         if row.disposition == "ANSWERED" and row.dstchannel and row.lastapp not in APPLICATIONS:
             device = features.device(row, rows)
             if device:
-                return Party(device if device.isdigit() else row.dst, device)
+                return _picked_up(row, device)
     return Party(by_time[0].dst, "")
+
+
+def _picked_up(row: AsteriskLeg, device: str) -> Party:
+    return Party(device if device.isdigit() else row.dst, device)
 
 
 def _offered(rows: Sequence[AsteriskLeg], first: AsteriskLeg) -> tuple[str, ...]:
