@@ -3,7 +3,10 @@
 Laws
 - An event goes only when every destination has acknowledged it and it is older than the retention. Where no destination is
   known yet, no event goes.
-- Records go with the same age; each source keeps the horizon, so that an old file read again is not counted again.
+- Records go with the same age, and each source keeps its horizon, so that an old file read again is not counted again. The
+  horizon follows the source's own clock as well: a file that is read late, or a machine whose clock ran ahead for a
+  moment, must not make records "too old" that were never heard before.
+- What waits for legs is not pruned.
 - The last event is never pruned, for numbering and chain stand on it.
 """
 
@@ -14,6 +17,13 @@ from agent.metering.days import local_day
 
 STEP_ROWS = 5_000
 """Rows deleted in one transaction: some 50 ms, so that intake is not kept waiting."""
+
+CALL_MAX_MS = 7 * 24 * 3600 * 1000
+"""A source's newest record is at least so much younger than what is pruned of it: a CDR is written when its call ends, so that
+those of long calls come behind those of short ones. No phone call lasts a week."""
+STRADDLE_MS = 24 * 3600 * 1000
+"""How far behind the pruned calls the horizon lies: the later legs of a pruned call begin after it, and would be a call of
+their own when they are read again."""
 
 
 def prune_events(db: Database, before_ms: int) -> int:
@@ -32,19 +42,38 @@ def prune_events(db: Database, before_ms: int) -> int:
 
 
 def prune_records(db: Database, intake: Intake, before_ms: int, timezone: str) -> int:
-    """Delete up to STEP_ROWS calls that began before `before_ms`, and what else is that old."""
+    """Delete up to STEP_ROWS calls a source that began before `before_ms`, and what else is that old."""
+    heard = {source: time_ms for source, time_ms in db.execute("SELECT id, time_ms FROM source") if time_ms}
+    limits = {source: min(before_ms, time_ms - CALL_MAX_MS) for source, time_ms in heard.items()}
+    horizons = {source.id: source for source in intake.sources.values()}
+    gone = 0
+    for source_id, limit_ms in limits.items():
+        rows, reached_ms = _prune_calls(db, source_id, limit_ms)
+        gone += rows
+        horizon_ms = reached_ms + STRADDLE_MS
+        db.execute(
+            "UPDATE source SET pruned_before_ms = max(pruned_before_ms, ?) WHERE id = ?", (horizon_ms, source_id)
+        )
+        if source := horizons.get(source_id):
+            source.pruned_before_ms = max(source.pruned_before_ms, horizon_ms)
+        for table in ("registration", "feature_use"):
+            db.execute(f"DELETE FROM {table} WHERE source = ? AND at_ms < ?", (source_id, reached_ms))
+    db.execute("DELETE FROM reject WHERE at_ms < ?", (before_ms,))
+    open_limits = [limit_ms for source_id, limit_ms in limits.items() if source_id in horizons]
+    db.execute("DELETE FROM seat_day WHERE day < ?", (local_day(min(open_limits, default=before_ms), timezone),))
+    return gone
+
+
+def _prune_calls(db: Database, source_id: int, limit_ms: int) -> tuple[int, int]:
+    """How many calls went, and the time before which none is left that does not wait for legs."""
     oldest = db.execute(
-        "SELECT id, source, key, started_at_ms FROM call WHERE started_at_ms < ? ORDER BY started_at_ms LIMIT ?",
-        (before_ms, STEP_ROWS),
+        "SELECT id, key, started_at_ms FROM call WHERE +source = ? AND started_at_ms < ? AND NOT EXISTS"
+        " (SELECT 1 FROM settling WHERE settling.source = call.source AND settling.call_key = call.key)"
+        " ORDER BY started_at_ms LIMIT ?",
+        (source_id, limit_ms, STEP_ROWS),
     ).fetchall()
-    horizon_ms = before_ms if len(oldest) < STEP_ROWS else oldest[-1][3]
-    gone = [row for row in oldest if row[3] < horizon_ms] or oldest
-    db.conn.executemany("DELETE FROM leg WHERE source = ? AND call_key = ?", [(row[1], row[2]) for row in gone])
-    db.conn.executemany("DELETE FROM call WHERE id = ?", [(row[0],) for row in gone])
-    db.execute("UPDATE source SET pruned_before_ms = max(pruned_before_ms, ?)", (horizon_ms,))
-    for source in intake.sources.values():
-        source.pruned_before_ms = max(source.pruned_before_ms, horizon_ms)
-    for table in ("registration", "feature_use", "reject"):
-        db.execute(f"DELETE FROM {table} WHERE at_ms < ?", (horizon_ms,))
-    db.execute("DELETE FROM seat_day WHERE day < ?", (local_day(horizon_ms, timezone),))
-    return len(gone)
+    reached_ms = limit_ms if len(oldest) < STEP_ROWS else oldest[-1][2]
+    gone = [row for row in oldest if row[2] < reached_ms] or oldest
+    db.conn.executemany("DELETE FROM leg WHERE source = ? AND call_key = ?", [(source_id, key) for _, key, _ in gone])
+    db.conn.executemany("DELETE FROM call WHERE id = ?", [(row_id,) for row_id, _, _ in gone])
+    return len(gone), reached_ms

@@ -412,7 +412,7 @@ def test_pruning_takes_only_what_is_acknowledged_and_old_and_a_file_read_again_i
     ledger.close()
 
     ledger = open_ledger(tmp_path, now_ms=NOON_MS + 40 * day_ms, retention_days=10)
-    ledger.do(lambda db: db.execute("UPDATE source SET pruned_before_ms = 0")).result()
+    put(ledger, Batch(records=[row("late", start_s=39 * 86_400)], checkpoint=b"y"))
 
     async def acknowledge(through: int) -> int:
         outbox = LedgerOutbox(ledger, SITE.id, SITE.urn)
@@ -425,16 +425,62 @@ def test_pruning_takes_only_what_is_acknowledged_and_old_and_a_file_read_again_i
 
     assert asyncio.run(acknowledge(40)) == 1
     ledger.prune_all()
-    assert len(events(ledger)) == total - 39
+    assert len(events(ledger)) == total - 39 + 4
     assert asyncio.run(acknowledge(total)) == 41
     ledger.prune_all()
-    assert [event["sequence"] for event in events(ledger)] == [str(total)]
+    assert [event["sequence"] for event in events(ledger)] == [str(total + n) for n in range(5)]
     put(ledger, Batch(records=rows, checkpoint=b"x"))
-    put(ledger, Batch(records=[row("late", start_s=39 * 86_400)], checkpoint=b"y"))
     assert [event["type"] for event in events(ledger)[1:]] == ["call", "voice.minutes", "seat.day", "seat.day"]
-    assert events(ledger)[1]["sequence"] == str(total + 1)
     stale = ledger.do(lambda db: db.execute("SELECT stale FROM source").fetchone()[0]).result()
     assert stale == 50
+    ledger.close()
+
+
+DAY_MS = 24 * 3_600_000
+
+
+def calls_and_stale(ledger: Ledger) -> tuple[int, int]:
+    stale = ledger.do(lambda db: db.execute("SELECT stale FROM source").fetchone()[0]).result()
+    return len([event for event in events(ledger) if event["type"] == "call"]), stale
+
+
+def test_an_old_file_that_is_read_for_the_first_time_is_counted_although_pruning_runs_meanwhile(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, now_ms=NOON_MS + 200 * DAY_MS)
+    for hour in range(0, 24 * 20, 5):
+        put(ledger, Batch(records=[row(f"c{hour}", start_s=hour * 3600)], checkpoint=b"x"))
+        ledger.prune_all()
+    put(ledger, Batch(records=[row("long", start_s=15 * 86_400, talk_s=5 * 86_400)], checkpoint=b"x"))
+    assert calls_and_stale(ledger) == (97, 0)
+    ledger.close()
+
+
+def test_a_clock_that_ran_ahead_while_pruning_costs_no_call(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    put(ledger, Batch(records=[row("c1"), row("c2", start_s=60)], checkpoint=b"x"))
+    ledger.prune(NOON_MS + 3650 * DAY_MS)
+    put(ledger, Batch(records=[row("c3", start_s=120), row("c1"), row("c4", start_s=240)], checkpoint=b"y"))
+    assert calls_and_stale(ledger) == (4, 0)
+    ledger.close()
+
+
+def test_the_later_leg_of_a_pruned_call_is_no_call_of_its_own_when_the_file_is_read_again(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, now_ms=NOON_MS + 30 * DAY_MS, retention_days=10)
+    legs = [row("c1", start_s=-1), row("c1", key="2", start_s=600)]
+    put(ledger, Batch(records=[*legs, row("newest", start_s=30 * 86_400)], checkpoint=b"x"))
+    ledger.prune(NOON_MS + 10 * DAY_MS)
+    assert ledger.do(lambda db: db.execute("SELECT count(*) FROM leg").fetchone()[0]).result() == 1
+    put(ledger, Batch(records=[*legs, row("newer", start_s=30 * 86_400 + 60)], checkpoint=b"x"))
+    assert calls_and_stale(ledger) == (3, 2)
+    ledger.close()
+
+
+def test_a_call_that_waits_for_legs_is_not_pruned(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, now_ms=NOON_MS + 60 * DAY_MS, retention_days=10)
+    put(ledger, Batch(records=[row("c1"), row("newest", start_s=60 * 86_400)], checkpoint=b"x"))
+    hand_in(ledger, Batch(records=[row("c1", key="2", start_s=120)], checkpoint=b"x"))
+    ledger.prune_all()
+    kept = ledger.do(lambda db: db.execute("SELECT key FROM call").fetchall()).result()
+    assert kept == [("c1",), ("newest",)]
     ledger.close()
 
 
