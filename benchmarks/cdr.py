@@ -14,9 +14,10 @@ from benchmarks.report import Mismatch, Settings, Table
 ROWS = 100_000
 
 OURS = """
-import asyncio, gc, json, shutil, sys; gc.set_threshold(50_000, 20, 50)
+import asyncio, json, shutil, sys
 from pathlib import Path
 from agent.config.tables import Ledger as LedgerSettings
+from agent.garbage import collect_seldom
 from agent.ledger import queries
 from agent.ledger.store import open_for_reading
 from agent.ledger.writer import Ledger
@@ -24,6 +25,7 @@ from agent.metering.rules import DialPlan, Metering, Site
 from collectors.asterisk_cdr.kind import KIND
 from collectors.contract import Batch, Context
 
+collect_seldom()  # as the agent does at its start
 source, folder = Path(sys.argv[1]), Path(sys.argv[2])
 shutil.rmtree(folder, ignore_errors=True)
 site = Site(id="018f2f6c-0000-7000-8000-00000000be7c", provider="msp", dialplan=DialPlan(area="212"))

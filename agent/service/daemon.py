@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from agent.config.tables import Config
+from agent.garbage import collect_seldom
 from agent.ledger.errors import LedgerError
 from agent.ledger.outbox import LedgerOutbox
 from agent.ledger.writer import Ledger
@@ -143,6 +144,7 @@ def _timing(settings: PegcountSettings, timezone: str) -> Timing:
 
 async def run(config: Config) -> int:
     """Run the agent until SIGTERM or SIGINT; returns the exit status."""
+    collect_seldom()
     try:
         agent = Agent(config)
     except LedgerError as error:
