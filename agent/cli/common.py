@@ -1,5 +1,6 @@
 """What several commands share: the `--config` option, loading with findings, exit statuses (sysexits.h where there is one)."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -44,6 +45,14 @@ def loaded(path: str) -> Config:
 def tell(findings: Iterable[Finding]) -> None:
     for finding in findings:
         click.echo(str(finding), err=True)
+
+
+def in_words(error: Exception) -> str:
+    """An error of the operating system as its words, with the file where it names one; any other as it is."""
+    if not isinstance(error, OSError) or not error.errno or error.errno < 0:
+        return str(error)
+    words = os.strerror(error.errno)
+    return f"{error.filename}: {words}" if error.filename else words
 
 
 def printable(text: str) -> str:

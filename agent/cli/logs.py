@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 
 from agent.config import Log
 
@@ -37,4 +38,13 @@ def start_logging(config: Log) -> None:
     to_stderr = logging.StreamHandler(sys.stderr)
     to_stderr.setFormatter(_Json() if config.format == "json" else _Text())
     logging.basicConfig(handlers=[to_stderr], level=config.level.upper(), force=True)
-    logging.getLogger("apscheduler").setLevel(max(logging.WARNING, logging.getLogger().level))
+    # An upload that takes longer than the interval is no fault: the next one takes all that waits.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    logging.getLogger("aiohttp.server").filters[:] = [_no_http]
+
+
+def _no_http(record: logging.LogRecord) -> bool:
+    """Bytes that are no HTTP are answered with 400. That is the other end's fault, which any port scanner can commit: no
+    error here, and no place to let it fill the log with traces."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)

@@ -99,10 +99,11 @@ def _sniffed(path: Path, head: bytes, kinds: Mapping[str, Kind]) -> str:
     """The kind that is surest that the file is its own."""
     sure = {name: kind.sniff(path.name, head) for name, kind in kinds.items() if kind.sniff is not None}
     best = max(sure, key=lambda name: sure[name], default="")
-    if not best or sure[best] <= 0:
-        choices = ", ".join(sorted(kinds))
-        raise click.UsageError(f"{path} looks like nothing that can be read; name its kind with --kind ({choices})")
-    return best
+    if best and sure[best] > 0:
+        return best
+    what = "looks like nothing that can be read" if head else "is empty"
+    click.echo(f"pegcount read: {path} {what}; --kind names its kind ({', '.join(sorted(kinds))})", err=True)
+    sys.exit(EX_NOINPUT)
 
 
 def _settings(kind: Kind, paths: list[Path], config: Config | None, timezone: str | None) -> Struct:

@@ -25,6 +25,8 @@ KINDS: dict[type, str] = {
     Reject: "reject",
     MicroTransaction: "event",
 }
+TELLING = ("feature", "class", "level")
+"""What of an event's data a person needs to tell it from the next one."""
 COLUMNS = "{:19}  {:12}  {:28}  {}"
 
 
@@ -64,7 +66,7 @@ def json_lines(found: Iterable[Finding], source: str, timezone: str) -> Iterator
 
 def table_lines(found: Iterable[Finding], source: str, timezone: str) -> Iterator[str]:
     zone = words.zone_of(timezone)
-    yield COLUMNS.format(f"TIME ({timezone})"[:19], "KIND", "WHO", "WHAT").rstrip()
+    yield COLUMNS.format(f"TIME {timezone}", "KIND", "WHO", "WHAT").rstrip()
     for one in found:
         who, what = _ROWS[type(one)](one)
         yield printable(COLUMNS.format(_time(one, zone), KINDS[type(one)], who, what)).rstrip()
@@ -109,7 +111,8 @@ def _reject(one: Reject) -> tuple[str, str]:
 
 def _event(one: MicroTransaction) -> tuple[str, str]:
     corrects = " (correction)" if one.corrects else ""
-    return one.subject, f"{one.meter} {one.quantity} {one.unit}{corrects}"
+    what = " ".join(str(one.data[key]) for key in TELLING if one.data.get(key))
+    return one.subject, f"{one.meter} {one.quantity} {one.unit}{' ' if what else ''}{what}{corrects}"
 
 
 _ROWS: dict[type, Callable[[Any], tuple[str, str]]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from agent.cli.common import EX_CONFIG, EX_IOERR, EX_UNAVAILABLE
+from agent.cli.common import EX_CONFIG, EX_IOERR, EX_UNAVAILABLE, in_words
 from agent.config import Log, split_listen
 from uplink.receiver.serve import ReceiverSettings, serve
 from uplink.receiver.storage import StoreUnavailable
@@ -49,8 +49,11 @@ def receiver(listen: str, store: str, token_file: str, certificate: str, key: st
             key=key,
             behind_proxy=behind_proxy,
         )
+        for file in filter(None, (certificate, key)):
+            Path(file).open("rb").close()
+        settings.tls()
     except (OSError, ValueError) as error:
-        click.echo(f"pegcount receiver: {error}", err=True)
+        click.echo(f"pegcount receiver: {in_words(error)}", err=True)
         sys.exit(EX_CONFIG)
     start_logging(Log())
     sys.exit(asyncio.run(_run(settings)))
@@ -82,7 +85,7 @@ async def _run(settings: ReceiverSettings) -> int:
         click.echo(f"pegcount receiver: {error}", err=True)
         return EX_IOERR
     except OSError as error:
-        click.echo(f"pegcount receiver: cannot listen at {settings.host}:{settings.port}: {error}", err=True)
+        click.echo(f"pegcount receiver: cannot listen at {settings.host}:{settings.port}: {in_words(error)}", err=True)
         return EX_UNAVAILABLE
     click.echo(f"receiving at {running.url}")
     sys.stdout.flush()

@@ -1,6 +1,7 @@
 """`pegcount status`: the snapshot, from the running agent, or from the ledger where none runs."""
 
 import fcntl
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -64,6 +65,12 @@ def of_ledger(config: Config) -> Snapshot | None:
         snapshot = stored_snapshot(config, time.time_ns() // 1_000_000)
     except LedgerError as error:
         click.echo(f"pegcount: the agent does not run, and {error}", err=True)
+        return None
+    except sqlite3.Error as error:
+        click.echo(
+            f"pegcount: the agent does not answer, and its ledger {config.ledger.path} cannot be read: {error}",
+            err=True,
+        )
         return None
     if not is_written(Path(config.ledger.path)):
         return snapshot

@@ -17,7 +17,7 @@ def status_text(snapshot: Snapshot) -> str:
     lines = [
         f"{HEALTH_WORDS[snapshot.health]}. {snapshot.verdict}",
         "",
-        _row("site", f"{snapshot.site} ({snapshot.site_id})"),
+        _row("site", _site(snapshot)),
         _row("at", f"{at:%Y-%m-%d %H:%M:%S} {snapshot.timezone}, pegcount {snapshot.version}"),
         *_rows("problems", [line for problem in snapshot.problems for line in _problem(problem)]),
         *_rows("sources", [_source(source, snapshot.taken_at_ms) for source in snapshot.sources] or ["none set up"]),
@@ -26,6 +26,11 @@ def status_text(snapshot: Snapshot) -> str:
         _row("today", ", ".join(_today(snapshot))),
     ]
     return "\n".join(lines)
+
+
+def _site(snapshot: Snapshot) -> str:
+    """A site without a name is called by its id."""
+    return snapshot.site if snapshot.site == snapshot.site_id else f"{snapshot.site} ({snapshot.site_id})"
 
 
 def _row(head: str, text: str) -> str:

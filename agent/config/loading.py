@@ -75,7 +75,7 @@ def _read(path: FilePath) -> str:
     if len(data) > FILE_MAX_BYTES:
         raise ConfigError([_about_file(path, "is larger than one megabyte: this is no configuration file")])
     try:
-        return data.decode().replace("\r\n", "\n")
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         before = data[: error.start]
         line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
@@ -101,6 +101,8 @@ def _tree(text: str, path: FilePath) -> dict[str, Any]:
 def _syntax_hint(message: str) -> str:
     if message == "Invalid value":
         return 'texts stand in quotes: key = "text"'
+    if "'\\n'" in message:
+        return "the closing quote is missing on this line"
     return "a key or table may stand only once" if "overwrite" in message or "declare" in message else ""
 
 

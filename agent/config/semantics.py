@@ -8,6 +8,7 @@ import ipaddress
 import zoneinfo
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path as FilePath
 
@@ -33,6 +34,7 @@ def semantic_faults(config: Config) -> Iterator[Fault]:
     if config.ledger.path != Ledger().path:  # the package makes the default's folder
         yield from _folder(config.ledger.path, ("ledger", "path"))
     yield from _source_names(config.sources)
+    yield from _shared_inputs(config.sources)
     for index, source in enumerate(config.sources):
         yield from _struct_values(source.config, ("source", index))
     if config.uplink is not None:
@@ -160,6 +162,22 @@ def _source_names(sources: tuple[Source, ...]) -> Iterator[Fault]:
             )
 
 
+def _shared_inputs(sources: tuple[Source, ...]) -> Iterator[Fault]:
+    """A source's calls are known under its name, so a file that two sources read is counted twice; and one port has one
+    listener."""
+    seen: dict[tuple[str, str], int] = {}
+    for index, source in enumerate(sources):
+        for key, what in (("path", "read"), ("listen", "listen at")):
+            value = getattr(source.config, key, "")
+            first = seen.setdefault((key, value), index) if value else index
+            if sources[first].name != source.name:
+                yield Fault(
+                    path=("source", index, key),
+                    message=f"two sources {what} {value} (the other is source {first + 1}, `{sources[first].name}`)",
+                    hint="its calls would be counted twice" if key == "path" else "only one of them could",
+                )
+
+
 def _struct_values(config: Struct, path: Path) -> Iterator[Fault]:
     """Time zones, features and files that a source or the uplink names."""
     for field in structs.fields(config):
@@ -184,7 +202,9 @@ def _cron(cron: str, timezone: str) -> Iterator[Fault]:
     if not cron or timezone not in _zones():
         return
     try:
-        Timing(cron=cron, timezone=timezone).trigger()
+        first = Timing(cron=cron, timezone=timezone, jitter_s=0).trigger().get_next_fire_time(None, datetime.now(UTC))
+        if first is None:
+            yield Fault(path=("uplink", "cron"), message=f'`uplink.cron`: "{cron}" is a time that never comes')
     except ValueError as error:
         yield Fault(
             path=("uplink", "cron"),

@@ -4,7 +4,7 @@ msgspec stops at the first fault, so each key is converted on its own; the whole
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from msgspec import Struct, inspect, structs
@@ -26,6 +26,10 @@ def faults(value: Any, kind: Any, path: Path) -> Iterator[Fault]:
     elif isinstance(item, inspect.StructType) and isinstance(value, list):
         for index, one in enumerate(value):
             yield from faults(one, item.cls, (*path, index))
+    elif isinstance(value, list) and isinstance(info, (inspect.VarTupleType, inspect.ListType)):
+        item_kind = get_args(kind)[0]
+        found = [fault for index, one in enumerate(value) for fault in faults(one, item_kind, (*path, index))]
+        yield from found or _value_faults(value, kind, path)
     else:
         yield from _value_faults(value, kind, path)
 

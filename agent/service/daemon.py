@@ -22,7 +22,7 @@ from agent.ledger.errors import LedgerError
 from agent.ledger.outbox import LedgerOutbox
 from agent.ledger.writer import Ledger
 from agent.service import manager
-from agent.service.state import AgentState
+from agent.service.state import AgentState, program_version
 from agent.service.supervisor import SupervisedSource
 from agent.web.app import start as start_page
 from collectors.registry import KINDS
@@ -97,6 +97,17 @@ class Agent:
         if interval_s := manager.watchdog_interval_s():
             self._tasks.append(asyncio.create_task(self._watchdog(interval_s), name="watchdog"))
         manager.notify("READY=1", f"STATUS={len(self.sources)} sources")
+        log.info("%s", self._in_a_line())
+
+    def _in_a_line(self) -> str:
+        """What was started: the first line of a log that one is sent."""
+        names = ", ".join(one.source.name for one in self.sources) or "none"
+        uplink = self.config.uplink.url if self.config.uplink else "none"
+        page = f"http://{self.config.web.listen}" if self._page else "none"
+        return (
+            f"pegcount {program_version()} runs: site {self.config.site.id}, ledger {self.config.ledger.path}, "
+            f"sources {names}, uplink {uplink}, status page {page}"
+        )
 
     async def stop(self) -> None:
         manager.notify("STOPPING=1")
@@ -112,6 +123,7 @@ class Agent:
         self.state.close()
         self.outbox.close()
         await asyncio.to_thread(self.ledger.close)
+        log.info("stopped")
 
     async def _maintain(self) -> None:
         """Prune, a step at a time, and say how things stand to the service manager."""

@@ -17,6 +17,7 @@ from agent.ledger.writer import Ledger
 from agent.service.problems import problem
 from agent.service.supervisor import SupervisedSource
 from agent.web.page import UploadOutcome
+from uplink.problems import CATALOGUE
 from uplink.schedule import Schedule
 from uplink.shipper import Standing, UploadReport
 
@@ -154,7 +155,8 @@ def _told(standing: Standing, about: str) -> Problem:
 
 def _outcome(report: UploadReport) -> UploadOutcome:
     if report.problem:
-        return UploadOutcome(text=f"The upload did not come through: {report.problem}.", ok=False)
+        cause = CATALOGUE[report.problem]
+        return UploadOutcome(text=f"The upload did not come through: {cause.text} {cause.hint}", ok=False)
     if report.acked == 0:
         return UploadOutcome(text="The platform has everything; nothing was waiting.", ok=True)
     return UploadOutcome(text=f"{report.acked} events were acknowledged.", ok=True)

@@ -12,7 +12,7 @@ import errno
 import ssl
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 from msgspec import Meta, Struct
@@ -46,6 +46,12 @@ class PegcountSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("url must be the platform's address, like https://meter.example.net")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError(
+                "url must hold no user or password: it is shown on the status page; token_file is for secrets"
+            )
+        if not _has_a_port(parts):
+            raise ValueError("url must have a port from 1 to 65535, or none")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK and not self.allow_http:
             raise ValueError(
                 "url must be https: with http anyone on the way can read the token (allow_http permits it)"
@@ -54,6 +60,13 @@ class PegcountSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("exactly one of token and token_file must be given")
         if not self.token.isascii() or not self.token.isprintable():
             raise ValueError("token must be printable ASCII")
+
+
+def _has_a_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 class TokenUnreadable(Exception):
@@ -66,8 +79,10 @@ def read_token(settings: PegcountSettings) -> str:
         return settings.token
     try:
         token = Path(settings.token_file).read_text("utf-8").partition("\n")[0].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TokenUnreadable(f"{settings.token_file}: {error}") from None
+    except OSError as error:
+        raise TokenUnreadable(f"{settings.token_file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TokenUnreadable(f"{settings.token_file}: this is no text") from None
     if not token or not token.isascii() or not token.isprintable():
         raise TokenUnreadable(f"{settings.token_file}: the first line is no token")
     return token
@@ -141,7 +156,7 @@ def failure(error: Exception) -> Failure | Answer:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return Answer(status=error.status)
     code = next((code for kinds, code in _BY_KIND if isinstance(error, kinds)), "") or _by_errno(error)
-    return Failure(code=code, detail=f"{type(error).__name__}: {error}")
+    return Failure(code=code, detail=f"{type(error).__name__}: {error}".removesuffix(": "))
 
 
 _BY_KIND: tuple[tuple[tuple[type[Exception], ...], str], ...] = (

@@ -35,7 +35,21 @@ class ReceiverSettings(Struct, frozen=True, kw_only=True):
         if bool(self.certificate) != bool(self.key):
             raise ValueError("certificate and key go together")
         if not (_is_loopback(self.host) or self.certificate or self.behind_proxy):
-            raise ValueError(f"{self.host} is not this machine: give a certificate and key, or say behind_proxy")
+            raise ValueError(f"{self.host} is not this machine: give a certificate and its key, or put it behind_proxy")
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Raises OSError where certificate or key cannot be read, ValueError where they are none, or not of each other."""
+        if not self.certificate:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+        except ssl.SSLError as error:
+            raise ValueError(
+                f"{self.certificate} and {self.key} are no certificate and its key in PEM: {error}"
+            ) from None
+        return context
 
 
 def _is_loopback(host: str) -> bool:
@@ -64,8 +78,8 @@ def _wall_clock_ms() -> int:
 
 
 async def serve(settings: ReceiverSettings) -> RunningReceiver:
-    """Raises StoreUnavailable for the database, OSError for the address, ssl.SSLError for the certificate."""
-    tls = _tls(settings)
+    """Raises StoreUnavailable for the database, OSError for the address, and what `ReceiverSettings.tls` raises."""
+    tls = settings.tls()
     store = await SqliteStore.open(settings.database)
     runner = web.AppRunner(
         make_app(store, settings.tokens, _wall_clock_ms, settings.limits),
@@ -82,12 +96,3 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
         raise
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return RunningReceiver(runner, store, f"{'https' if tls else 'http'}://{host}:{runner.addresses[0][1]}")
-
-
-def _tls(settings: ReceiverSettings) -> ssl.SSLContext | None:
-    if not settings.certificate:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.certificate, settings.key)
-    return context

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from aiohttp.http_exceptions import BadHttpMessage
 
 from agent.cli.logs import start_logging
 from agent.config import Log
@@ -39,3 +40,16 @@ def test_json_is_one_object_a_line_even_with_an_exception(capsys: pytest.Capture
     entry = json.loads(lines[0])
     assert (entry["level"], entry["logger"], entry["message"]) == ("error", "pegcount.agent", "stopped")
     assert entry["exception"].endswith("ValueError: two\nlines")
+
+
+def test_what_is_no_http_leaves_no_trace_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging(Log())
+    server = logging.getLogger("aiohttp.server")
+    for error in (BadHttpMessage("Missing 'Host' header"), KeyError("ours")):
+        try:
+            raise error
+        except (BadHttpMessage, KeyError):
+            server.exception("Error handling request from 192.0.2.7")
+    said = capsys.readouterr().err
+    assert "Host" not in said
+    assert "KeyError: 'ours'" in said

@@ -52,7 +52,7 @@ def test_the_table_is_for_people(records: Path) -> None:
     done = pegcount("read", records)
     assert done.status == 0
     lines = done.out.splitlines()
-    assert lines[0].split() == ["TIME", "(UTC)", "KIND", "WHO", "WHAT"]
+    assert lines[0].split() == ["TIME", "UTC", "KIND", "WHO", "WHAT"]
     assert any(line.split()[:6] == ["2026-11-20", "09:00:00", "call", "101", "->", "102"] for line in lines)
     assert any("voice.minutes 2 min" in line for line in lines)
 
@@ -123,5 +123,31 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
 def test_a_file_of_no_known_kind_names_the_kinds_there_are(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
     done = pegcount("read", tmp_path / "photo.jpg")
-    assert done.status == 2
+    assert done.status == 66
     assert "asterisk_cdr" in done.err
+
+
+def test_an_empty_file_and_one_of_no_known_kind_are_told_without_a_usage_text(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "letter.txt").write_text("Dear customer,\n")
+    empty, letter = pegcount("read", tmp_path / "empty"), pegcount("read", tmp_path / "letter.txt")
+    assert (empty.status, letter.status) == (66, 66)
+    assert "empty is empty; --kind" in empty.err
+    assert (
+        "letter.txt looks like nothing that can be read; --kind names its kind (asterisk_cdr, hep, sip)" in letter.err
+    )
+    assert "Usage" not in empty.err + letter.err
+
+
+def test_a_long_time_zone_is_named_whole(records: Path) -> None:
+    records.write_text(ANSWERED)
+    done = pegcount("read", "--timezone", "America/Argentina/Buenos_Aires", records)
+    assert done.out.splitlines()[0].startswith("TIME America/Argentina/Buenos_Aires  KIND")
+
+
+def test_the_table_says_which_feature_was_used(records: Path) -> None:
+    records.write_text(
+        ANSWERED.replace('"Dial","PJSIP/102,20"', '"VoiceMail","102@default"').replace('"PJSIP/102-00000002"', '""')
+    )
+    done = pegcount("read", records)
+    assert "feature.use 1 use voicemail_deposit" in done.out

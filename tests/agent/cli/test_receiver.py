@@ -72,3 +72,23 @@ def test_a_taken_address_is_told(tmp_path: Path, tokens: Path) -> None:
         done = pegcount("receiver", "--listen", listen, "--store", tmp_path / "r.db", "--token-file", tokens)
     assert done.status == 69
     assert listen in done.err
+
+
+def test_a_port_that_is_taken_is_told_in_words(tmp_path: Path, tokens: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        place = f"127.0.0.1:{other.getsockname()[1]}"
+        done = pegcount("receiver", "--listen", place, "--store", tmp_path / "r.db", "--token-file", tokens)
+    assert done.status == 69
+    assert done.err == f"pegcount receiver: cannot listen at {place}: Address already in use\n"
+
+
+def test_a_certificate_that_cannot_be_used_is_an_option_that_is_wrong(tmp_path: Path, tokens: Path) -> None:
+    common = ("receiver", "--store", tmp_path / "r.db", "--token-file", tokens)
+    gone = pegcount(*common, "--certificate", tmp_path / "none.pem", "--key", tokens)
+    assert (gone.status, gone.err) == (78, f"pegcount receiver: {tmp_path}/none.pem: No such file or directory\n")
+    no_pem = pegcount(*common, "--certificate", tokens, "--key", tokens)
+    assert no_pem.status == 78
+    assert "are no certificate and its key in PEM" in no_pem.err
+    assert not (tmp_path / "r.db").exists()

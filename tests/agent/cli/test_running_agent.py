@@ -166,3 +166,26 @@ def test_another_program_at_the_port_is_not_taken_for_the_agent(place: Place) ->
             done = pegcount(command, "--config", place.config)
             assert (done.status, done.out) == (3, "")
         server.shutdown()
+
+
+def test_a_ledger_that_is_no_ledger_is_told_in_a_line(place: Place) -> None:
+    ledger = place.folder / "ledger.db"
+    ledger.mkdir()
+    folder = pegcount("status", "--config", place.config)
+    ledger.rmdir()
+    ledger.write_bytes(b"no database " * 1000)
+    letters = pegcount("status", "--config", place.config)
+    for done in (folder, letters):
+        assert (done.status, done.out) == (3, "")
+        assert f"its ledger {ledger} cannot be read" in done.err
+
+
+def test_the_log_begins_with_what_runs_and_ends_with_its_stop(place: Place) -> None:
+    with running("run", "--config", place.config) as process:
+        wait_for_page(place.port, process)
+        process.terminate()
+        _, told = process.communicate(timeout=20)
+    first, last = told.splitlines()[0], told.splitlines()[-1]
+    assert f"runs: site {SITE_ID}, ledger {place.folder}/ledger.db, sources pbx, uplink none" in first
+    assert f"status page http://127.0.0.1:{place.port}" in first
+    assert last.endswith("pegcount.agent: stopped")

@@ -272,3 +272,48 @@ def test_a_number_can_only_be_answered_by_a_feature_of_the_catalogue(file: Path)
 def test_a_source_without_a_file_to_read_is_refused(file: Path) -> None:
     found = the_finding(file, SITE + '[[source]]\nname = "a"\nkind = "tape"\npath = ""\n')
     assert (found.line, found.message) == (7, "`source[0].path` is empty: it must name a file")
+
+
+def test_a_byte_order_mark_is_passed_over(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + SITE.encode())
+    assert load(file, KINDS).site.provider == "example"
+
+
+def test_a_text_that_is_not_closed_is_told_as_that(file: Path) -> None:
+    fault = the_finding(file, SITE + 'name = "open\n')
+    assert (fault.line, fault.column) == (4, 13)
+    assert "closing quote" in fault.hint
+
+
+def test_a_wrong_item_of_a_list_is_shown_itself(file: Path) -> None:
+    fault = the_finding(file, SITE + '[metering]\nseat_when = ["registered", "activ"]\n')
+    assert fault.message == '`metering.seat_when[1]` must be one of `active`, `registered`, not "activ"'
+    assert fault.hint == "did you mean `active`?"
+    assert (fault.line, fault.column) == (5, 28)
+
+
+def test_two_sources_of_one_file_would_count_it_twice(file: Path) -> None:
+    source = '[[source]]\nkind = "tape"\npath = "/dev/null"\n'
+    fault = the_finding(file, f'{SITE}{source}name = "a"\n{source}name = "b"\n')
+    assert fault.path == "source[1].path"
+    assert fault.message == "two sources read /dev/null (the other is source 1, `a`)"
+
+
+WHOLE_UPLINK = '[uplink]\nurl = "https://meter.example.net"\ntoken = "x"\n'
+
+
+def test_a_cron_expression_that_never_comes_is_refused(file: Path) -> None:
+    fault = the_finding(file, SITE + WHOLE_UPLINK + 'cron = "0 0 30 2 *"\n')
+    assert (fault.line, fault.path) == (7, "uplink.cron")
+    assert "never comes" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("https://meter.example.net:99999", "port"), ("https://me:secret@meter.example.net", "no user or password")],
+)
+def test_an_address_that_cannot_be_used_is_refused(file: Path, url: str, said: str) -> None:
+    fault = the_finding(file, SITE + WHOLE_UPLINK.replace("https://meter.example.net", url))
+    assert (fault.line, fault.column, fault.path) == (5, 7, "uplink.url")
+    assert said in fault.message
+    assert "secret" not in fault.message.replace("token_file is for secrets", "")
