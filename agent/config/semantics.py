@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path as FilePath
+from stat import S_ISDIR
 
 import phonenumbers
 from msgspec import Struct, structs
@@ -214,11 +215,18 @@ def _cron(cron: str, timezone: str) -> Iterator[Fault]:
 
 
 def _folder(file: str, path: Path) -> Iterator[Fault]:
+    """Warnings only: a folder may come later, and another user may be let in where this one is not."""
     folder = FilePath(file).parent
-    if not folder.is_dir():
+    try:
+        why = "" if S_ISDIR(folder.stat().st_mode) else "is no folder"
+    except FileNotFoundError:
+        why = "is not there"
+    except OSError as error:
+        why = f"cannot be looked into: {error.strerror}"
+    if why:
         yield Fault(
             path=path,
             severity="warning",
-            message=f"`{dotted(path)}`: the folder `{folder}` is not there",
-            hint="make it, or mend the path",
+            message=f"`{dotted(path)}`: the folder `{folder}` {why}",
+            hint="make it, mend the path, or let the agent's user in",
         )

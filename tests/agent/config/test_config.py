@@ -1,5 +1,6 @@
 """The configuration file: what is right loads, and what is wrong is told with its place. Places are counted by hand."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +9,7 @@ import pytest
 from msgspec import Meta, Struct
 
 from agent.config import Config, ConfigError, Finding, load
+from agent.config.loading import parse
 from collectors.contract import Collector, Context, Kind
 from collectors.records import Call, Leg
 
@@ -317,3 +319,23 @@ def test_an_address_that_cannot_be_used_is_refused(file: Path, url: str, said: s
     assert (fault.line, fault.column, fault.path) == (5, 7, "uplink.url")
     assert said in fault.message
     assert "secret" not in fault.message.replace("token_file is for secrets", "")
+
+
+def test_a_folder_that_cannot_be_looked_at_is_a_warning_and_no_end(file: Path) -> None:
+    warnings = loaded(file, f'{SITE}[[source]]\nname = "a"\nkind = "tape"\npath = "/{"x" * 300}/tape"\n').warnings
+    assert [(one.line, one.path, one.severity) for one in warnings] == [(7, "source[0].path", "warning")]
+    assert "cannot be looked into: File name too long" in warnings[0].message
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_folder_that_this_user_may_not_search_is_a_warning_and_no_end(file: Path) -> None:
+    locked = file.parent / "locked"
+    locked.mkdir(mode=0o700)
+    text = f'{SITE}[[source]]\nname = "a"\nkind = "tape"\npath = "{locked}/cdr/tape"\n'
+    os.seteuid(65534)
+    try:
+        warnings = parse(text, file, KINDS).warnings
+    finally:
+        os.seteuid(0)
+    assert [one.severity for one in warnings] == ["warning"]
+    assert warnings[0].message.endswith("cannot be looked into: Permission denied")
