@@ -22,9 +22,11 @@ from collectors.sip.tcp import Reassembly
 FLOWS_MAX = 65_536
 """Pairs of addresses whose text is remembered; the table starts anew when it is full."""
 
-_PLAIN = Layout("12x2sB5x2sxB2x12s2s")
-"""Ethernet, IPv4 without options, UDP: EtherType, version and length, fragment field, protocol, addresses with ports, and
-the datagram's length."""
+_PLAIN = Layout(">12x3s5xHxB2x12sH")
+"""Ethernet, IPv4, UDP: EtherType with IP version and header length, fragment field, protocol, addresses with ports, and the
+datagram's length."""
+_PLAIN_IP = b"\x08\x00\x45"
+"""IPv4 without options."""
 _PLAIN_BYTES = 42
 _ETHERNET = 1
 _PORTS = Layout(">HH")
@@ -55,9 +57,9 @@ class CaptureReader:
             self.packets += 1
             self.at_us = at_us
             if link_type == _ETHERNET and end - begin > _PLAIN_BYTES:
-                kind, version, fragment, protocol, key, length = unpack(buffer, begin)
-                if kind == b"\x08\x00" and version == 0x45 and protocol == 17 and fragment in _WHOLE:
-                    last = begin + 34 + (length[0] << 8 | length[1])
+                kind, fragment, protocol, key, length = unpack(buffer, begin)
+                if kind == _PLAIN_IP and protocol == 17 and not fragment & _FRAGMENT:
+                    last = begin + 34 + length
                     if last > end:
                         counters["cut_off"] += 1
                     payload = buffer[begin + _PLAIN_BYTES : last if last < end else end]
@@ -119,5 +121,5 @@ class CaptureReader:
 _STARTS = frozenset({b"SIP"} | {method[:3] for method in METHODS})
 """How the datagrams begin that go on without a closer look here."""
 
-_WHOLE = frozenset((b"\x00\x00", b"\x40\x00"))
-"""No fragment: neither offset nor more fragments; the don't-fragment bit does not matter."""
+_FRAGMENT = 0x3FFF
+"""Offset and more fragments; the don't-fragment bit does not matter."""

@@ -40,7 +40,7 @@ def of_invite(message: Message, caller: str, at_ms: int) -> list[FeatureUse]:
             uses.append(FeatureUse(code="intercom", endpoint=caller, at_ms=at_ms))
         if message.get(b"Join"):  # RFC 3911
             uses.append(FeatureUse(code="conference", endpoint=caller, at_ms=at_ms))
-    if b"target=" in message.uri and (box := _voicemail_target(message.uri)):
+    if message.uri.find(b"target=") >= 0 and (box := _voicemail_target(message.uri)):
         uses.append(FeatureUse(code="voicemail_deposit", endpoint=box, at_ms=at_ms))
     return uses
 
@@ -66,7 +66,7 @@ def of_media(found: Media, focus: bool, endpoint: str, at_ms: int) -> Iterator[F
 
 def is_focus(contact: bytes) -> bool:
     """RFC 4579 section 5.1: a conference says so in its Contact."""
-    return b"isfocus" in contact
+    return contact.find(b"isfocus") >= 0
 
 
 def _forwards(message: Message, at_ms: int) -> Iterator[FeatureUse]:

