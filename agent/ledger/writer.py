@@ -241,6 +241,9 @@ class Ledger:
                 answers += [(put, None, None) for put in puts]
                 for action in actions:
                     answers.append((action, *self._attempt(action.action)))
+                for put in puts:
+                    if put.batch.on_commit is not None:
+                        put.batch.on_commit()
         except BaseException:
             self.numbering.load()
             self.intake.load(self.clock_ms())

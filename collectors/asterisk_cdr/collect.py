@@ -8,8 +8,9 @@ Laws
 """
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -54,18 +55,25 @@ class AsteriskCdrCollector:
             self._tail.close()
 
     async def _follow(self, sink: Sink) -> None:
-        """While one batch is being made durable the next one is decoded; they are handed in one after the other."""
+        """While one batch is being committed the next one is decoded: SQLite leaves Python's lock alone then, and before that
+        decoding would only keep the ledger from its work. They are handed in one after the other."""
+        committing = asyncio.Event()
+        on_commit = _from_any_thread(asyncio.get_running_loop(), committing)
         handed_in: asyncio.Future[None] | None = None
         try:
             while True:
                 piece = await next_piece(self._tail, self._config.poll_s)
-                batch = batch_of(piece, self._tail, self._decoder)
+                batch = batch_of(piece, self._tail, self._decoder, on_commit)
                 self._count(piece, batch)
                 if handed_in is not None:
                     await handed_in
+                committing.clear()
                 handed_in = asyncio.ensure_future(sink.put(batch))
                 if not piece.more:
                     await handed_in
+                else:
+                    handed_in.add_done_callback(lambda _: committing.set())
+                    await committing.wait()
         finally:
             if handed_in is not None:
                 handed_in.cancel()
@@ -109,7 +117,15 @@ def read(path: Path, config: AsteriskCdrConfig) -> Iterator[Batch]:
         tail.close()
 
 
-def batch_of(piece: Piece, tail: Tail, decoder: Decoder) -> Batch:
+def _from_any_thread(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:
+    def set_event() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+            loop.call_soon_threadsafe(event.set)
+
+    return set_event
+
+
+def batch_of(piece: Piece, tail: Tail, decoder: Decoder, on_commit: Callable[[], None] | None = None) -> Batch:
     """Take a piece, or what of it should come at once, and decode it."""
     data = piece.data[: whole_calls(piece.data)] if piece.more else piece.data
     mark = tail.take(data) if data else tail.mark
@@ -123,6 +139,7 @@ def batch_of(piece: Piece, tail: Tail, decoder: Decoder) -> Batch:
         rejects=rejects,
         checkpoint=msgspec.msgpack.encode(Checkpoint(mark, decoder.state)),
         source_time_ms=max((leg.ended_at_ms for leg in legs), default=0),
+        on_commit=on_commit,
     )
 
 

@@ -152,6 +152,54 @@ async def test_catching_up_with_a_long_file_keeps_the_rows_of_a_call_in_one_batc
     assert len(kept.legs) == len(group)
 
 
+class Committing(Kept):
+    """A sink whose commits last until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.durable = asyncio.Semaphore(0)
+
+    async def put(self, batch: Batch) -> None:
+        await super().put(batch)
+        await self.durable.acquire()
+
+
+@pytest.mark.parametrize("notified", [True, False])
+async def test_the_next_piece_is_decoded_during_a_commit_and_handed_in_after_it(path: Path, notified: bool) -> None:
+    rows = 6000
+    path.write_text(
+        "".join(f"{line(uid=f'1767605400.{n}', linked=f'1767605400.{n}', sequence=n)}\n" for n in range(rows))
+    )
+    kept, source = Committing(), collector(path)
+    task = asyncio.create_task(source.run(kept, None))
+    await asyncio.sleep(0.3)
+    first = source.probe().counters["lines"]
+    assert 0 < first == len(kept.legs) < rows
+    if notified:
+        notice = kept.batches[0].on_commit
+        assert notice is not None
+        await asyncio.to_thread(notice)
+        await asyncio.sleep(0.3)
+        assert source.probe().counters["lines"] > first
+    assert len(kept.batches) == 1
+    for _ in range(9):
+        kept.durable.release()
+    await asyncio.sleep(0.5)
+    assert len(kept.legs) == rows
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def test_a_notice_that_comes_after_the_collector_has_ended_does_nothing(path: Path) -> None:
+    path.write_text(f"{line()}\n")
+    kept = Kept()
+    asyncio.run(run_until_quiet(collector(path), kept))
+    notice = kept.batches[0].on_commit
+    assert notice is not None
+    notice()
+
+
 def test_where_lines_have_no_linked_id_or_are_all_of_one_call_nothing_waits() -> None:
     for lines in (b"a,b\nc,d\n", (line() + "\n").encode() * 3, b'x\n"y","u1"\n'):
         assert whole_calls(lines) == len(lines)
