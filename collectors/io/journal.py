@@ -21,6 +21,7 @@ A power cut is another matter than a kill: it may take what was received since t
 import os
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
 
@@ -208,8 +209,9 @@ class Journal:
 
 
 def _sync(descriptors: list[int]) -> None:
-    for descriptor in descriptors:
-        try:
+    """Where one cannot be synced the others are closed all the same."""
+    with ExitStack() as stack:
+        for descriptor in descriptors:
+            stack.callback(os.close, descriptor)
+        for descriptor in descriptors:
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

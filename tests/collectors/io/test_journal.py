@@ -1,5 +1,6 @@
 """A journal keeps every datagram that was received, in order, until a checkpoint lies behind it."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,3 +271,21 @@ def test_pages_made_ready_ahead_hold_nothing_but_zeros(tmp_path: Path, pair: Pai
     behind = next(tmp_path.iterdir()).read_bytes()[HEADER_BYTES + 704 :]
     assert behind == bytes(len(behind))
     assert SLOT_MAX_BYTES < TOUCH_BYTES
+
+
+def test_a_flush_that_the_disk_refuses_leaves_no_descriptor_open(tmp_path: Path, pair: Pair) -> None:
+    one = journal(tmp_path)
+    receive_all(one, pair, [numbered(1)])
+    reading, writing = os.pipe()  # what cannot be synced: fsync(2) gives EINVAL
+    one._unflushed.insert(0, reading)
+    flush = one.flush()
+    with pytest.raises(OSError, match="Invalid argument"):
+        flush()
+    os.close(writing)
+    one.close()
+    links = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if _is_open(number)]
+    assert [link for link in links if str(tmp_path) in link] == []
+
+
+def _is_open(number: str) -> bool:
+    return os.path.islink(f"/proc/self/fd/{number}")
