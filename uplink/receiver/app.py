@@ -130,6 +130,8 @@ class Receiver:
             raise Refused("too_slow", f"not whole after {self.limits.body_timeout_s:g} s") from None
         except asyncio.IncompleteReadError as error:
             raise Refused("cut_body", f"{len(error.partial)} bytes of {request.content_length} came") from None
+        except ConnectionError:  # an agent that was stopped in the middle; there is nobody left to be told
+            raise Refused("cut_body", "the connection broke") from None
 
     def _answer(self, incoming: Incoming, appended: Appended) -> web.Response:
         match appended.placement:

@@ -448,3 +448,20 @@ async def test_health_and_numbers_are_told_without_naming_anybody(receiver: Runn
     ):
         assert expected in lines
     assert not any("site-1" in line for line in lines)
+
+
+async def test_an_agent_that_goes_away_in_the_middle_is_no_error_here(
+    receiver: RunningReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = batch_of(TEN, 1, 10)
+    head = "".join(f"{name}: {value}\r\n" for name, value in (AUTHORIZATION | made.headers).items())
+    host, port = receiver.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    lines = f"POST /v1/sites/site-1/batches HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(made.body)}\r\n{head}\r\n"
+    writer.write(lines.encode() + made.body[:20])
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    writer.close()
+    await asyncio.sleep(0.3)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    assert (await post(receiver, made))[0] == 200
