@@ -44,7 +44,7 @@ class Calls(Table):
         thread = self.threads.get(short[2])
         known = same_invite(thread, packet, short[3]) if thread else None
         if known is not None and known.phase != ENDED:
-            known.last_us = packet.at_us
+            known.last_us = known.invited_us = packet.at_us
             self.counters["retransmissions"] += 1
             return
         message = message or read(data, short, self.counters)
@@ -76,6 +76,7 @@ class Calls(Table):
         if group is None:
             group = self._new_group(packet.at_us)
             invite.side = "caller"
+        invite.invited_us = packet.at_us
         self._attach(group, invite)
 
     def _is_retry(self, hop: Dialog) -> bool:
@@ -87,6 +88,7 @@ class Calls(Table):
     def _reopen(self, hop: Dialog, packet: SipPacket, message: Message) -> None:
         ended = hop.phase == ENDED
         hop.cseq, hop.last_us, hop.phase = message.cseq, packet.at_us, TRYING
+        hop.invited_us = packet.at_us
         hop.status, hop.ended_us, hop.retry, hop.to_tag, hop.cancelled_us = 0, 0, False, b"", 0
         if ended:
             self.correlator.add(hop)

@@ -217,7 +217,8 @@ def deadline(dialog: Dialog, limits: Limits) -> int:
     """Until when it may be silent."""
     last_us = dialog.last_us + dialog.clock_us
     if dialog.phase == TRYING:
-        return last_us + limits.setup_silence_ms * 1000
+        unheard = dialog.last_us == dialog.invited_us
+        return last_us + (limits.transaction_ms if unheard else limits.setup_silence_ms) * 1000
     silence_us = limits.talk_silence_ms * 1000
     if dialog.expires_us:
         silence_us = min(silence_us, dialog.expires_us + limits.session_grace_ms * 1000)

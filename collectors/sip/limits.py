@@ -38,8 +38,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Rejects kept between two drains; more are only counted."""
 
     transaction_ms: int = 32_000
-    """64*T1 (RFC 3261 section 17.1.1.2, timers B and F): how long an answer or the INVITE that a REFER asks for may
-    take, and how long a call that has ended is still recognised in a retransmission."""
+    """64*T1 (RFC 3261 section 17.1.1.2, timers B and F): how long any answer may take after a request was last sent, or
+    the INVITE that a REFER asks for, and how long a call that has ended is still recognised in a retransmission."""
 
     retry_ms: int = 60_000
     """How long another INVITE may take after an answer that asks for one (401, 407, 3xx): in some phones somebody types the

@@ -73,6 +73,8 @@ class Dialog(Struct, array_like=True):
     forks: list[Fork] = []
     features: list[FeatureUse] = []
     asked: dict[bytes, bytes] = {}
+    invited_us: int = 0
+    """When its INVITE was last sent; while that is also the last that was heard of it, it had no answer of any kind."""
 
 
 class Refer(Struct, array_like=True):

@@ -187,7 +187,10 @@ class Office:
 
     def _sipp(self, scenario: str, ip: str, port: int, ms: int, keys: dict[str, str]) -> list[str]:
         file = self.folder / f"{scenario}-{ms}.xml"
-        file.write_text(scenarios.scenario(scenario, ms))
+        if not file.exists():  # written aside, so that no other sipp, started at the same time, reads half of it
+            aside = file.with_suffix(f".{threading.get_ident()}")
+            aside.write_text(scenarios.scenario(scenario, ms))
+            aside.rename(file)
         words = ["sipp", "-sf", file.name, "-i", ip, "-bind_local", "-p", str(port), "-mi", ip, "-mp", str(port + 1)]
         for key, value in keys.items():
             words += ["-key", key, value]

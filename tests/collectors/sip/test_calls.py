@@ -326,7 +326,7 @@ def test_a_clock_that_is_set_back_gives_no_negative_span() -> None:
 
 def test_at_the_limit_the_oldest_unanswered_call_is_handed_in_as_it_stands() -> None:
     talking = call("talk", "101", "102")
-    flood = [call(f"flood{number}", "103", "104").invite(10 + number) for number in range(120)]
+    flood = [call(f"flood{number}", "103", "104").invite(10 + number / 10) for number in range(120)]
     packets = [*talking.ring(0), talking.accept(1), talking.ack(1.1), *flood, talking.bye(131), talking.bye_ok(131.1)]
     told = track(packets, limits=Limits(calls=100))
     assert told.counters["calls_evicted"] == 21

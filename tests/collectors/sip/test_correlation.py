@@ -4,7 +4,7 @@ import pytest
 
 from collectors.sip.packets import SipPacket
 from collectors.sip.site import Site
-from tests.collectors.sip.flows import CARRIER, PBX, Exchange, codes, in_order, phone, register, track
+from tests.collectors.sip.flows import CARRIER, PBX, Exchange, at_ms, codes, in_order, phone, register, track
 
 LOOPBACK_PBX = "127.0.0.1:5060"
 
@@ -406,3 +406,13 @@ def test_services_tell_what_answers_a_number() -> None:
     diverted = Exchange("a", phone(101), PBX, "101", "400", headers=[("Diversion", "<sip:107@x>;reason=no-answer")])
     assert ("voicemail_deposit", "107") in codes(track(diverted.talk(0, 1, 9), site=site).call)
     assert codes(track(inbound("a", "101", "300").refused(0, 1, 486), site=site).call) == []
+
+
+def test_a_phone_that_answers_nothing_at_all_holds_up_its_call_for_half_a_minute_and_no_longer() -> None:
+    """RFC 3261 section 17.1.1.2: the phone system gives up after timer B, and may send no CANCEL before."""
+    dead = onward("b", "101", "102")
+    sent = [dead.invite(seconds) for seconds in (0.1, 0.6, 1.6, 3.6, 7.6)]
+    packets = in_order(inbound("a", "101", "102").refused(0, 3, 480), sent)
+    assert track(packets, end=39).legs == []
+    told = track(packets, end=41)
+    assert (told.call.legs, told.call.outcome, told.call.ended_at_ms) == (2, "no_answer", at_ms(3))
