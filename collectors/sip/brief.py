@@ -91,17 +91,17 @@ def _is_usual(cseq: bytes) -> bool:
 
 
 def to_tag(data: bytes) -> bytes | None:
-    """The tag of To where it stands in the usual way, empty where it has none; None where the full way must tell."""
+    """The tag of To in a message that `brief` could read, where it stands in the usual way, empty where it has none; None
+    where the full way must tell."""
     value = to_value(data)
     found = usual(value) if value is not None else None
     return None if found is None else found[2] or b""
 
 
 def to_value(data: bytes) -> bytes | None:
-    """The value of To; None where the full way must tell."""
-    end = data.find(b"\r\n\r\n")
-    at = data.find(b"\r\nTo:", 0, end)
-    stop = data.find(b"\r\n", at + 5)
-    if at < 0 or end < 0 or data[stop + 2] in _BLANK:
+    """The value of To in a message that `brief` could read; None where the full way must tell."""
+    before, _, rest = data.partition(b"\r\nTo:")
+    value, _, rest = rest.partition(b"\r\n")
+    if not rest or rest[0] in _BLANK or before.find(b"\r\n\r\n") >= 0:
         return None
-    return data[at + 5 : stop].strip(_BLANK)
+    return value.strip(_BLANK)

@@ -32,6 +32,8 @@ class Glance(Struct):
     data: bytes
     low: bytes
     """The header in lower case, up to the end of its last line."""
+    rest: bytes
+    """What follows the header."""
 
     def get(self, name: bytes) -> bytes:
         """The value of a header that stands there once, or nothing. Raises Unusual."""
@@ -54,12 +56,12 @@ class Glance(Struct):
 
     def body(self) -> bytes:
         """What follows the header, as long as Content-Length says. Raises Unusual."""
-        body = self.data[len(self.low) + 4 :]
         length = self.get(b"Content-Length")
-        if not length.isdigit() or len(length) > 8 or int(length) > len(body):
+        if not length.isdigit() or len(length) > 8 or int(length) > len(self.rest):
             raise Unusual
-        return body[: int(length)]
+        return self.rest[: int(length)]
 
 
 def glance(data: bytes) -> Glance:
-    return Glance(data, data[: data.find(b"\r\n\r\n")].lower())
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return Glance(data, head.lower(), rest)

@@ -105,8 +105,9 @@ class Tracker:
 
     def feed(self, packet: SipPacket) -> None:
         """Take one packet. Time runs to `packet.at_us` first; one that is older than the newest does not turn it back."""
-        if packet.at_us >= self._due_us or packet.at_us < self._back_us:
-            self._advance(packet.at_us)
+        at_us = packet.at_us
+        if at_us >= self._due_us or at_us < self._back_us:
+            self._advance(at_us)
         self._packets += 1
         if packet.transport != "udp":
             self._feed_stream(packet)
@@ -169,7 +170,7 @@ class Tracker:
         _, status, call_id, cseq = short
         if status == 100:
             return
-        if cseq.endswith(b" INVITE"):
+        if cseq[-7:] == b" INVITE":
             thread = self._calls.threads.get(call_id)
             if thread is None:
                 self._counts["orphans"] += 1

@@ -4,7 +4,7 @@ import pytest
 
 from collectors.sip.packets import SipPacket
 from collectors.sip.site import Site
-from tests.collectors.sip.flows import CARRIER, PBX, Exchange, at_ms, codes, in_order, phone, register, track
+from tests.collectors.sip.flows import CARRIER, PBX, Exchange, codes, in_order, phone, register, track
 
 LOOPBACK_PBX = "127.0.0.1:5060"
 
@@ -415,4 +415,4 @@ def test_a_phone_that_answers_nothing_at_all_holds_up_its_call_for_half_a_minute
     packets = in_order(inbound("a", "101", "102").refused(0, 3, 480), sent)
     assert track(packets, end=39).legs == []
     told = track(packets, end=41)
-    assert (told.call.legs, told.call.outcome, told.call.ended_at_ms) == (2, "no_answer", at_ms(3))
+    assert (told.call.legs, told.call.outcome, told.call.talk_ms) == (2, "no_answer", 0)

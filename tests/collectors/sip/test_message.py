@@ -1,4 +1,6 @@
-"""SIP messages as they are met: the tolerant grammar, and three ways of reading that must agree."""
+"""SIP messages as they are met: the tolerant grammar, and shorter ways of reading that must agree with the full one."""
+
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 
 from collectors.sip.address import number_key, read_address, same_number, tag, user
 from collectors.sip.brief import brief, to_tag
+from collectors.sip.glance import Unusual, glance
 from collectors.sip.message import Malformed, parse
 from collectors.sip.names import NAMES
 from collectors.sip.quick import quick
@@ -221,8 +224,24 @@ def messages(draw: st.DrawFn) -> bytes:
     return draw(STARTS) + b"\r\n" + b"\r\n".join([*lines, b""]) + b"\r\n" + body
 
 
+def mutated(data: bytes) -> st.SearchStrategy[bytes]:
+    """The same with a few octets changed, taken out, or doubled."""
+    place = st.integers(0, max(0, len(data) - 1))
+    change = st.tuples(place, st.sampled_from([b"", b"\0", b"\r\n", b" ", b"\xff", b'"', b"<", b":", b"9" * 30]))
+    return st.lists(change, min_size=1, max_size=4).map(lambda changes: _changed(data, changes))
+
+
+def _changed(data: bytes, changes: list[tuple[int, bytes]]) -> bytes:
+    for at, octets in changes:
+        data = data[:at] + octets + data[at + 1 :]
+    return data
+
+
+any_messages = st.one_of(messages(), messages().flatmap(mutated))
+
+
 @settings(deadline=None)
-@given(messages())
+@given(any_messages)
 def test_the_short_way_gives_what_the_full_way_gives_or_nothing(data: bytes) -> None:
     short = brief(data)
     if short is None:
@@ -234,7 +253,7 @@ def test_the_short_way_gives_what_the_full_way_gives_or_nothing(data: bytes) -> 
 
 
 @settings(deadline=None)
-@given(messages())
+@given(any_messages)
 def test_the_quick_way_gives_what_the_full_way_gives_or_nothing(data: bytes) -> None:
     short = brief(data)
     found = quick(data, short) if short else None
@@ -253,8 +272,25 @@ def test_the_quick_way_gives_what_the_full_way_gives_or_nothing(data: bytes) -> 
             assert found.values(name) == message.values(name)
 
 
+GLANCED = [name for name in NAMES if name not in (b"Call-ID", b"CSeq", b"From", b"To")]
+
+
 @settings(deadline=None)
-@given(st.one_of(st.binary(max_size=300), messages().flatmap(lambda data: mutated(data))))
+@given(any_messages)
+def test_a_glance_tells_of_each_header_what_the_full_way_tells_or_that_it_does_not_know(data: bytes) -> None:
+    if brief(data) is None:
+        return
+    message, found = parse(data), glance(data)
+    for name in GLANCED:
+        with suppress(Unusual):
+            value = found.get(name)
+            assert message.values(name) == ([value] if value else [])
+    with suppress(Unusual):
+        assert found.body() == message.body
+
+
+@settings(deadline=None)
+@given(st.one_of(st.binary(max_size=300), messages().flatmap(mutated)))
 def test_no_bytes_raise_anything_but_malformed(data: bytes) -> None:
     brief(data)
     try:
@@ -266,21 +302,10 @@ def test_no_bytes_raise_anything_but_malformed(data: bytes) -> None:
     user(message.uri)
 
 
-def mutated(data: bytes) -> st.SearchStrategy[bytes]:
-    """The same with a few octets changed, taken out, or doubled."""
-    place = st.integers(0, max(0, len(data) - 1))
-    change = st.tuples(place, st.sampled_from([b"", b"\0", b"\r\n", b" ", b"\xff", b'"', b"<", b":", b"9" * 30]))
-    return st.lists(change, min_size=1, max_size=4).map(lambda changes: _changed(data, changes))
-
-
-def _changed(data: bytes, changes: list[tuple[int, bytes]]) -> bytes:
-    for at, octets in changes:
-        data = data[:at] + octets + data[at + 1 :]
-    return data
-
-
 def test_the_ways_do_meet() -> None:
     """The properties above would hold for ways that never give anything."""
     assert quick(PLAIN, brief(PLAIN) or (b"", 0, b"", b"")) is not None
     request = PLAIN.replace(b"SIP/2.0 180 Ringing", b"INVITE sip:102@x SIP/2.0")
     assert quick(request, brief(request) or (b"", 0, b"", b"")) is not None
+    assert to_tag(PLAIN) is not None
+    assert glance(PLAIN).get(b"Content-Length") == b"0"
