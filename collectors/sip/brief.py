@@ -27,7 +27,9 @@ def brief(data: bytes) -> Brief | None:
         return _in_any_order(data)
     line, _, _ = before.partition(b"\r\n")
     start = _starts.get(line) or _start(line)
-    if start is None or call_id[:1] != b" " or cseq[:1] != b" " or rest[0] in _BLANK:
+    if start is None or data[len(line) + 2] in _BLANK:
+        return None
+    if call_id[:1] != b" " or cseq[:1] != b" " or rest[0] in _BLANK:
         return None
     call_id, cseq = call_id[1:], cseq[1:]
     if not call_id or _SPACE in call_id or _TAB in call_id or (cseq not in _usual_cseqs and not _is_usual(cseq)):
@@ -60,8 +62,9 @@ def _start(line: bytes) -> tuple[bytes, int] | None:
 
 def _in_any_order(data: bytes) -> Brief | None:
     end = data.find(b"\r\n\r\n")
-    start = _start(data[: data.find(b"\r\n")])
-    if end < 0 or start is None:
+    line = data.find(b"\r\n")
+    start = _start(data[:line])
+    if end < 0 or start is None or data[line + 2] in _BLANK:
         return None
     at = data.find(b"\r\nCall-ID:", 0, end) + 10
     stop = data.find(b"\r\n", at)
@@ -102,6 +105,6 @@ def to_value(data: bytes) -> bytes | None:
     """The value of To in a message that `brief` could read; None where the full way must tell."""
     before, _, rest = data.partition(b"\r\nTo:")
     value, _, rest = rest.partition(b"\r\n")
-    if not rest or rest[0] in _BLANK or before.find(b"\r\n\r\n") >= 0:
-        return None
+    if not rest or rest[0] in _BLANK or before[-2:] == b"\r\n" or before.find(b"\r\n\r\n") >= 0:
+        return None  # folded, or not in the header
     return value.strip(_BLANK)

@@ -24,8 +24,12 @@ def quick(data: bytes, short: Brief) -> Message | None:
     lines = data[line + 2 : end].split(b"\r\n")
     first = {name: value for name, mark, value in map(_cut, lines, _MARK) if mark}
     names = first.keys()
-    if not are_plain(names) or (len(first) != len(lines) and _is_doubtful(lines)):
+    if not are_plain(names):
         return None
+    if len(first) != len(lines):
+        if _is_doubtful(lines):
+            return None
+        first = {name: value for name, _, value in map(_cut, reversed(lines), _MARK)}
     uri = b"" if status else data[len(method) + 1 : line - 8]
     body = data[end + 4 :]
     length = first.get(b"Content-Length")
@@ -45,11 +49,12 @@ def quick(data: bytes, short: Brief) -> Message | None:
 
 
 def _is_doubtful(lines: list[bytes]) -> bool:
-    """Whether a line is no header in the usual form, or a header that is read stands there twice."""
+    """Whether a line is no header in the usual form, or a header that is read stands there twice, or one of several Via is
+    odd."""
     seen = set()
     for line in lines:
-        name, mark, _ = line.partition(b": ")
-        if not mark or name in seen:
+        name, mark, value = line.partition(b": ")
+        if not mark or name in seen or (name == b"Via" and _odd({name: value})):
             return True
         if name in _MATTERS:
             seen.add(name)

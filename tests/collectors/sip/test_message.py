@@ -240,6 +240,30 @@ def _changed(data: bytes, changes: list[tuple[int, bytes]]) -> bytes:
 any_messages = st.one_of(messages(), messages().flatmap(mutated))
 
 
+def test_a_start_line_that_goes_on_in_the_next_line_is_left_to_the_full_way() -> None:
+    for start in (b"BYE sip:102@x SIP/2.0", b"SIP/2.0 200 OK"):
+        folded = start + b"\r\n more\r\nCall-ID: a@b\r\nCSeq: 1 BYE\r\nFrom: <sip:101@x>\r\n\r\n"
+        assert brief(folded) is None
+        assert brief(folded.replace(b"\r\nCSeq: 1 BYE", b"").replace(b"From", b"CSeq: 1 BYE\r\nFrom")) is None
+
+
+def test_a_to_that_stands_in_the_body_is_none() -> None:
+    bodied = PLAIN.replace(b"To: <sip:102@x>;tag=2\r\n", b"")
+    assert to_tag(bodied + b"To: <sip:102@x>;tag=2\r\n") is None
+    assert to_tag(bodied + b"v=0\r\nTo: <sip:102@x>;tag=2\r\n") is None
+
+
+def test_of_several_via_the_first_is_read_and_each_is_checked() -> None:
+    data = PLAIN.replace(b"SIP/2.0 180 Ringing", b"BYE sip:102@x SIP/2.0").replace(b"1 INVITE", b"1 BYE")
+    data = data.replace(b"Via: SIP/2.0/UDP 10.0.1.1\r\n", b"Via: SIP/2.0/UDP a\r\nVia: SIP/2.0/UDP b\r\n")
+    found = quick(data, brief(data) or (b"", 0, b"", b""))
+    assert found is not None
+    assert found.get(b"Via") == b"SIP/2.0/UDP a"
+    odd = data.replace(b"UDP a", b"UDP a;;x")
+    assert quick(odd, brief(odd) or (b"", 0, b"", b"")) is None
+    assert parse(odd).problems == ["separators"]
+
+
 @settings(deadline=None)
 @given(any_messages)
 def test_the_short_way_gives_what_the_full_way_gives_or_nothing(data: bytes) -> None:
@@ -266,6 +290,7 @@ def test_the_quick_way_gives_what_the_full_way_gives_or_nothing(data: bytes) -> 
         message.status,
         message.body,
     )
+    assert message.status or message.problems == []
     for name in NAMES:
         assert found.get(name) == message.get(name)
         if name != b"Via":
