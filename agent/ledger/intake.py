@@ -29,6 +29,10 @@ _encode = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
 _decode_booked = msgspec.msgpack.Decoder(Booked).decode
 
+EARLIEST_MS, LATEST_MS = -2_208_988_800_000, 253_370_764_800_000
+"""1900 and 9999: RFC 3339 ends with the year 9999, and a day must have a next one. One call outside of it would otherwise fail
+every transaction in which it is due, for all sources."""
+
 CALL_COLUMNS = (
     "source, key, started_at_ms, talk_ms, billed_s, answered, class, outcome, ending, caller, dialled, booked"
 )
@@ -98,10 +102,14 @@ class Intake:
     def load(self, now_ms: int) -> None:
         """After a rolled-back transaction: forget what is in memory and read it again."""
         self._seats.forget()
-        for source in self.sources.values():
-            time_ms, source.pruned_before_ms = self._db.execute(
-                "SELECT time_ms, pruned_before_ms FROM source WHERE id = ?", (source.id,)
+        for source in list(self.sources.values()):
+            row = self._db.execute(
+                "SELECT time_ms, pruned_before_ms FROM source WHERE id = ? AND name = ?", (source.id, source.name)
             ).fetchone()
+            if row is None:  # it was opened in the very transaction that was taken back
+                del self.sources[source.name]
+                continue
+            time_ms, source.pruned_before_ms = row
             source.settling = Settling(source.settling.settle_ms, time_ms)
             self._load_waiting(source, now_ms)
 
@@ -150,7 +158,7 @@ class Intake:
                 elif isinstance(record, FeatureUse):
                     counts["feature_uses"] += self._keep_feature_use(source, record, work)
         settling = source.settling
-        settling.source_time_ms = max(settling.source_time_ms, batch.source_time_ms)
+        settling.heard(batch.source_time_ms, work.now_ms)
         rejects = self._keep_rejects(source, batch.rejects, work.now_ms)
         self._db.execute(
             "UPDATE source SET checkpoint = ?, time_ms = ?, heard_at_ms = ?, legs = legs + ?,"
@@ -206,6 +214,9 @@ class Intake:
             call = source.kind.join(tuple(gathering.legs.values()))
         except Exception as error:  # a fault in one vendor's join must not stop the site; its legs are kept
             self._keep_rejects(source, (_unjoinable(call_key, error),), work.now_ms)
+            return
+        if not (EARLIEST_MS <= call.started_at_ms <= LATEST_MS and 0 <= call.talk_ms <= LATEST_MS):
+            self._keep_rejects(source, (_unmeterable(call),), work.now_ms)
             return
         charge = self._meter.call(call)
         booking = book(self._meter.site.id, source.name, charge, known.booked if known else NOTHING)
@@ -308,6 +319,16 @@ class Intake:
             "INSERT INTO counter (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
             (name, by),
         )
+
+
+def _unmeterable(call: Call) -> Reject:
+    return Reject(
+        key=f"unmeterable:{call.key}",
+        reason="unmeterable",
+        message=f"began at {call.started_at_ms} ms and was talked for {call.talk_ms} ms; its legs are kept",
+        excerpt=call.key.encode()[:EXCERPT_MAX_BYTES],
+        position=f"call {call.key}",
+    )
 
 
 def _unjoinable(call_key: str, error: Exception) -> Reject:

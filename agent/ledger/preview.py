@@ -15,6 +15,7 @@ from collectors.records import Call, FeatureUse, Leg, Registration, Reject
 from uplink.events import MicroTransaction
 
 GATHER_MS = 24 * 3600 * 1000
+"""Also how far the clock of a preview stands before its end, where all calls settle."""
 END_OF_TIME_MS = 253_402_300_799_000
 """The last second of the year 9999, which is where RFC 3339 ends."""
 
@@ -29,12 +30,12 @@ def preview(site: Site, metering: Metering, source: str, kind: Kind, batches: It
             numbering = Numbering(db, site.urn, 0)
         intake = Intake(db, Meter(site, metering), numbering, max_rejects=1)
         with db.atomic():
-            intake.open_source(source, kind, GATHER_MS, 0)
+            intake.open_source(source, kind, GATHER_MS, END_OF_TIME_MS - GATHER_MS)
         for batch in batches:
             yield from (record for record in batch.records if not isinstance(record, Leg))
             yield from batch.rejects
             with db.atomic():
-                work = intake.apply([(source, batch)], 0)
+                work = intake.apply([(source, batch)], END_OF_TIME_MS - GATHER_MS)
             yield from work.joined
             yield from work.events
         with db.atomic():

@@ -74,7 +74,7 @@ def uplinks(db: Database) -> list[UplinkView]:
             backlog=last - acked,
             oldest_waiting_ms=_recorded(db, after_line + acked + 1) if last > acked else 0,
             refused=db.execute("SELECT count(*) FROM quarantine WHERE destination = ?", (name,)).fetchone()[0],
-            last_ok_at_ms=acked_at,
+            last_ok_at_ms=max(acked_at, _last_answer(db, name)),
             uploads=_uploads(db, name),
         )
         for name, acked, acked_at in rows
@@ -83,6 +83,15 @@ def uplinks(db: Database) -> list[UplinkView]:
 
 def _recorded(db: Database, line: int) -> int:
     row = db.execute("SELECT recorded_ms FROM event WHERE line >= ? ORDER BY line LIMIT 1", (line,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _last_answer(db: Database, destination: str) -> int:
+    """When the platform last acknowledged a request, be it one without events."""
+    row = db.execute(
+        "SELECT at_ms FROM upload WHERE destination = ? AND outcome IN ('acknowledged', 'duplicate') ORDER BY id DESC LIMIT 1",
+        (destination,),
+    ).fetchone()
     return int(row[0]) if row else 0
 
 

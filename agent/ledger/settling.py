@@ -19,6 +19,11 @@ MAX_SETTLING = 20_000
 """Calls of one source waiting at once: far above the busiest PBX, and about 40 MB at the worst."""
 
 
+AHEAD_MAX_MS = 24 * 3600 * 1000
+"""A wrong time zone is at most this far ahead. One record beyond it (of the year 2099, say) must not stop the source's clock,
+for it never goes back."""
+
+
 class Gathering(Struct, gc=False):
     """One call while it gathers. `news_at_ms` is what the source's clock showed when its last leg came, `touched_ms` what the
     wall clock showed. `stored`: the table `settling` says the same."""
@@ -47,9 +52,14 @@ class Settling:
         call = self.calls[call_key] = Gathering(legs, news_at_ms, now_ms)
         return call
 
+    def heard(self, at_ms: int, now_ms: int) -> None:
+        """The source's clock shows `at_ms`; a time that is far ahead of the wall clock is not believed."""
+        if self.source_time_ms < at_ms <= now_ms + AHEAD_MAX_MS:
+            self.source_time_ms = at_ms
+
     def add(self, leg: Leg, now_ms: int) -> None:
         if leg.ended_at_ms > self.source_time_ms:
-            self.source_time_ms = leg.ended_at_ms
+            self.heard(leg.ended_at_ms, now_ms)
         call = self.calls.get(leg.call_key)
         if call is None:
             self.calls[leg.call_key] = Gathering({leg.key: leg}, self.source_time_ms, now_ms)

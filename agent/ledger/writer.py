@@ -10,6 +10,7 @@ Laws
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import queue
 import sqlite3
@@ -90,6 +91,7 @@ class Ledger:
         self._closed = False
         self._committed_at = 0.0
         self._held: list[_Put] = []
+        self._stale = False
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
 
@@ -158,7 +160,8 @@ class Ledger:
         last = False
         while not last:
             items, last = self._gather()
-            puts = self._held + [item for item in items if isinstance(item, _Put)]
+            puts = [put for put in self._held if not put.done.cancelled()]
+            puts += [item for item in items if isinstance(item, _Put)]
             actions = [item for item in items if isinstance(item, _Do)]
             self._held = []
             if puts and not last and self._at_limit():
@@ -235,6 +238,8 @@ class Ledger:
 
     def _commit(self, puts: list[_Put], actions: list[_Do]) -> list[tuple[_Put | _Do, Any, BaseException | None]]:
         answers: list[tuple[_Put | _Do, Any, BaseException | None]] = []
+        if self._stale:
+            self._refresh()
         try:
             with self._db.atomic():
                 self.intake.apply([(put.source, put.batch) for put in puts], self.clock_ms())
@@ -243,12 +248,20 @@ class Ledger:
                     answers.append((action, *self._attempt(action.action)))
                 for put in puts:
                     if put.batch.on_commit is not None:
-                        put.batch.on_commit()
+                        with contextlib.suppress(RuntimeError):  # its event loop may be closed by now
+                            put.batch.on_commit()
         except BaseException:
-            self.numbering.load()
-            self.intake.load(self.clock_ms())
+            self._stale = True
+            self._refresh()
             raise
         return answers
+
+    def _refresh(self) -> None:
+        """Read again what is kept in memory of the tables, for a transaction was taken back. Where even reading fails, it
+        is tried again before the next transaction."""
+        self.numbering.load()
+        self.intake.load(self.clock_ms())
+        self._stale = False
 
     def _attempt(self, action: Callable[[Database], T]) -> tuple[T | None, BaseException | None]:
         try:

@@ -10,6 +10,7 @@ Laws
 import asyncio
 import logging
 import signal
+import sqlite3
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ class Agent:
                     await asyncio.to_thread(self.ledger.prune_all)
                 snapshot = await asyncio.to_thread(self.state.snapshot)
                 manager.notify(f"STATUS={snapshot.verdict}")
-            except LedgerError as error:
+            except (LedgerError, sqlite3.Error) as error:
                 log.debug("maintenance waits: %s", error)
 
     async def _watchdog(self, interval_s: float) -> None:

@@ -47,6 +47,9 @@ LINES_REMEMBERED = 512
 """Different lines of a file without `sequence` whose equals are counted. Equal lines bear the same end, so they stand
 within a second's worth of lines; 512 a second is beyond what one Asterisk ends."""
 
+COUNT_MAX = 2**53
+"""Far beyond any sequence number or span, and within what every store and every reader of JSON takes exactly."""
+
 LINE_MAX_BYTES = 64 * 1024
 """As `collectors.io.tail` has it: a line that is found whole is no better than one that is found in parts."""
 
@@ -154,7 +157,9 @@ class Decoder:
             ended = minutes[end[:17]] + SECONDS[end[17:]]
             answered = minutes[answer[:17]] + SECONDS[answer[17:]] if answer else None
             talked, number = int(billsec), int(sequence)
-            if int(duration) < 0 or talked < 0 or ended < started or disposition not in DISPOSITIONS:
+            if int(duration) < 0 or not 0 <= talked <= COUNT_MAX or number > COUNT_MAX:
+                raise ValueError
+            if ended < started or disposition not in DISPOSITIONS:
                 raise ValueError
         except (KeyError, ValueError):
             started, answered, ended, talked, number = self._carefully(row)
@@ -280,6 +285,8 @@ def _count(row: Row, column: int) -> int:
         raise Fault("bad_number", f"Column {column + 1}, {name}, is {text!r}; it must be a whole number.") from None
     if number < 0:
         raise Fault("negative_number", f"Column {column + 1}, {name}, is {text}; it cannot be below zero.")
+    if number > COUNT_MAX:
+        raise Fault("bad_number", f"Column {column + 1}, {name}, is {text}; no phone system counts so far.")
     return number
 
 

@@ -47,7 +47,7 @@ class Stamps:
         except ValueError:
             raise NoStamp(text) from None
         second = SECONDS.get(text[17:])
-        if second is None or minute.strftime("%Y-%m-%d %H:%M:") != text[:17]:
+        if second is None or minute.strftime("%Y-%m-%d %H:%M:") != text[:17] or not 1900 < minute.year < 9999:
             raise NoStamp(text)
         instants = sorted({_ms(minute.replace(tzinfo=self.zone, fold=fold)) for fold in (0, 1)})
         if len(instants) == 2 and self._is_gap(minute):

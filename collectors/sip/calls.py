@@ -44,7 +44,10 @@ class Calls(Table):
         thread = self.threads.get(short[2])
         known = same_invite(thread, packet, short[3]) if thread else None
         if known is not None and known.phase != ENDED:
-            known.last_us = known.invited_us = packet.at_us
+            known.last_us = known.resent_us = packet.at_us
+            known.resent += 1
+            if known.resent >= machine.UNHEARD_RESENDS:
+                self._not_after(self.groups[known.call], machine.deadline(known, self.limits))
             self.counters["retransmissions"] += 1
             return
         message = message or read(data, short, self.counters)
@@ -76,7 +79,6 @@ class Calls(Table):
         if group is None:
             group = self._new_group(packet.at_us)
             invite.side = "caller"
-        invite.invited_us = packet.at_us
         self._attach(group, invite)
 
     def _is_retry(self, hop: Dialog) -> bool:
@@ -88,7 +90,7 @@ class Calls(Table):
     def _reopen(self, hop: Dialog, packet: SipPacket, message: Message) -> None:
         ended = hop.phase == ENDED
         hop.cseq, hop.last_us, hop.phase = message.cseq, packet.at_us, TRYING
-        hop.invited_us = packet.at_us
+        hop.resent = 0
         hop.status, hop.ended_us, hop.retry, hop.to_tag, hop.cancelled_us = 0, 0, False, b"", 0
         if ended:
             self.correlator.add(hop)

@@ -213,12 +213,17 @@ def _session_expires_us(value: bytes) -> int:
     return int(value[:9]) * 1_000_000 if value.isdigit() else 0
 
 
+UNHEARD_RESENDS = 5
+"""An INVITE is sent again after 0.5, 1.5, 3.5, 7.5 and 15.5 seconds (RFC 3261 section 17.1.1.2, timer A) and no more once
+anything has answered, even an answer that was not captured: after the fifth time nobody is there."""
+
+
 def deadline(dialog: Dialog, limits: Limits) -> int:
     """Until when it may be silent."""
     last_us = dialog.last_us + dialog.clock_us
     if dialog.phase == TRYING:
-        unheard = dialog.last_us == dialog.invited_us
-        return last_us + (limits.transaction_ms if unheard else limits.setup_silence_ms) * 1000
+        dead = dialog.resent >= UNHEARD_RESENDS and dialog.last_us == dialog.resent_us
+        return last_us + (limits.transaction_ms if dead else limits.setup_silence_ms) * 1000
     silence_us = limits.talk_silence_ms * 1000
     if dialog.expires_us:
         silence_us = min(silence_us, dialog.expires_us + limits.session_grace_ms * 1000)

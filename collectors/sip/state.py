@@ -73,8 +73,9 @@ class Dialog(Struct, array_like=True):
     forks: list[Fork] = []
     features: list[FeatureUse] = []
     asked: dict[bytes, bytes] = {}
-    invited_us: int = 0
-    """When its INVITE was last sent; while that is also the last that was heard of it, it had no answer of any kind."""
+    resent: int = 0
+    """How often the INVITE under way was sent again, last at `resent_us`: over UDP it is until anything answers."""
+    resent_us: int = 0
 
 
 class Refer(Struct, array_like=True):

@@ -139,6 +139,16 @@ def test_a_call_waits_for_its_rows_until_the_source_has_moved_on(tmp_path: Path)
     ledger.close()
 
 
+def test_one_record_of_the_far_future_does_not_stop_the_sources_clock(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, now_ms=NOON_MS + 100_000)
+    far = row("c0", start_s=70 * 365 * 86_400)
+    hand_in(ledger, Batch(records=[far, row("c1")], checkpoint=b"x"))
+    assert ledger.intake.sources["desk"].settling.source_time_ms == NOON_MS + 35_000
+    put(ledger, Batch(records=[row("c2", start_s=90)], checkpoint=b"x"))
+    assert net(events(ledger), "call") == {("101", "internal", None, None): 3}
+    ledger.close()
+
+
 def test_a_waiting_call_survives_a_restart(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path, now_ms=NOON_MS)
     hand_in(ledger, Batch(records=[row("c1", talk_s=30)], checkpoint=b"x"))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from collectors.contract import Batch
 from tests.agent.ledger.desk import KIND, Clock, open_ledger, row
@@ -13,7 +12,6 @@ END_OF_TIME_MS = 253_402_300_799_000
 """9999-12-31 23:59:59 UTC: the day after it has no name."""
 
 
-@pytest.mark.xfail(strict=True, reason="every transaction in which such a call is due fails, for all sources")
 def test_a_call_at_the_end_of_time_is_set_aside_and_the_others_go_on(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.add_source("other", KIND, 5000)

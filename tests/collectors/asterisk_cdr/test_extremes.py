@@ -16,7 +16,6 @@ def test_the_usual_row_is_a_leg() -> None:
     assert (len(legs), rejects) == (1, [])
 
 
-@pytest.mark.xfail(strict=True, reason="figures are taken as they are")
 @pytest.mark.parametrize(
     ("column", "text", "reason"),
     [

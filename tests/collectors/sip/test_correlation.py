@@ -411,8 +411,15 @@ def test_services_tell_what_answers_a_number() -> None:
 def test_a_phone_that_answers_nothing_at_all_holds_up_its_call_for_half_a_minute_and_no_longer() -> None:
     """RFC 3261 section 17.1.1.2: the phone system gives up after timer B, and may send no CANCEL before."""
     dead = onward("b", "101", "102")
-    sent = [dead.invite(seconds) for seconds in (0.1, 0.6, 1.6, 3.6, 7.6)]
+    sent = [dead.invite(seconds) for seconds in (0.1, 0.6, 1.6, 3.6, 7.6, 15.6)]
     packets = in_order(inbound("a", "101", "102").refused(0, 3, 480), sent)
-    assert track(packets, end=39).legs == []
-    told = track(packets, end=41)
+    assert track(packets, end=47).legs == []
+    told = track(packets, end=50)
     assert (told.call.legs, told.call.outcome, told.call.talk_ms) == (2, "no_answer", 0)
+
+
+def test_a_slow_callee_is_waited_for_even_where_the_invite_was_sent_twice() -> None:
+    slow = inbound("a", "101", "102")
+    packets = [slow.invite(0), slow.invite(0.5), slow.answer(0.6, 100), slow.answer(40, 180), slow.accept(50)]
+    told = track(in_order(packets, [slow.ack(50.1), slow.bye(60), slow.bye_ok(60.1)]))
+    assert (told.call.outcome, told.call.talk_ms) == ("answered", 10_000)
