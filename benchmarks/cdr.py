@@ -39,7 +39,7 @@ async def main():
     reader = open_for_reading(ledger.path)
     while not task.done() and reader.execute("SELECT legs FROM source").fetchone()[0] < int(sys.argv[3]):
         await asyncio.sleep(0.01)
-    await ledger.sink("pbx").put(Batch(checkpoint=b"end", source_time_ms=1 << 60))
+    await ledger.sink("pbx").put(Batch(checkpoint=b"end", source_time_ms=ledger.clock_ms()))
     task.cancel()
 
 asyncio.run(main())
