@@ -77,7 +77,7 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
     ending: Ending = "confirmed"
     legs: int = 1
     complete: bool = False
-    """True where no leg can come any more; the ledger then meters at once instead of waiting for the settling time."""
+    """True where the source knows that no leg can come any more."""
 
 
 class Registration(Struct, frozen=True, kw_only=True):
