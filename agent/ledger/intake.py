@@ -321,21 +321,22 @@ class Intake:
         )
 
 
-def _unmeterable(call: Call) -> Reject:
+def _set_aside(reason: str, call_key: str, message: str) -> Reject:
+    """What is kept of a call that cannot be metered; its legs are kept besides."""
     return Reject(
-        key=f"unmeterable:{call.key}",
-        reason="unmeterable",
-        message=f"began at {call.started_at_ms} ms and was talked for {call.talk_ms} ms; its legs are kept",
-        excerpt=call.key.encode()[:EXCERPT_MAX_BYTES],
-        position=f"call {call.key}",
-    )
-
-
-def _unjoinable(call_key: str, error: Exception) -> Reject:
-    return Reject(
-        key=f"unjoinable:{call_key}",
-        reason="unjoinable",
-        message=f"the legs of this call could not be joined ({type(error).__name__}: {error}); they are kept",
+        key=f"{reason}:{call_key}",
+        reason=reason,
+        message=message,
         excerpt=call_key.encode()[:EXCERPT_MAX_BYTES],
         position=f"call {call_key}",
     )
+
+
+def _unmeterable(call: Call) -> Reject:
+    message = f"began at {call.started_at_ms} ms and was talked for {call.talk_ms} ms; its legs are kept"
+    return _set_aside("unmeterable", call.key, message)
+
+
+def _unjoinable(call_key: str, error: Exception) -> Reject:
+    message = f"the legs of this call could not be joined ({type(error).__name__}: {error}); they are kept"
+    return _set_aside("unjoinable", call_key, message)

@@ -115,10 +115,6 @@ class Ledger:
     def sink(self, source: str) -> _SourceSink:
         return _SourceSink(self, source)
 
-    def waiting_calls(self) -> int:
-        """Calls that still gather legs."""
-        return self.intake.waiting()
-
     def prune_all(self) -> int:
         """Retention, step by step, other work in between; returns how many rows went."""
         total = 0

@@ -70,7 +70,7 @@ class Correlator:
         """Where it leads to, with the caller and the number dialled; where it comes from, with the one called."""
         to, caller, dialled = self._host(dialog.dst), number_key(dialog.caller), number_key(dialog.dialled)
         keys = [(to, caller)] if caller == dialled else [(to, caller), (to, dialled)]
-        if dialog.first_side != "caller":
+        if dialog.side != "caller":
             keys.append((self._host(dialog.src), number_key(dialog.callee)))
             return list(dict.fromkeys(keys))
         return keys

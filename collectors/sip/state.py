@@ -44,8 +44,6 @@ class Dialog(Struct, array_like=True):
     started_us: int
     last_us: int
     first_cseq: bytes = b""
-    first_side: Side = "callee"
-    """`side` as it was when the dialog began: two calls that become one change it."""
     phase: int = TRYING
     ringing_us: int = 0
     acked_us: int = 0

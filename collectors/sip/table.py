@@ -58,7 +58,7 @@ class Table:
         if group.dialogs:
             for other in group.dialogs:
                 other.retry = False
-        dialog.call, dialog.first_side = group.id, dialog.side
+        dialog.call = group.id
         group.dialogs.append(dialog)
         self.threads.setdefault(dialog.call_id, []).append(dialog)
         self.correlator.add(dialog)
