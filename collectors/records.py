@@ -53,6 +53,29 @@ class FeatureUse(Struct, frozen=True, kw_only=True, gc=False):
     key: str = ""
 
 
+class MediaFlow(Struct, frozen=True, kw_only=True, gc=False, array_like=True):
+    """One direction of one media stream of a call. `packets` and `octets` (RTP payload, or UDPTL for T.38) as counted or
+    as the far end reports them; `told_by` says which. `lost` is RFC 3550's cumulative number, `jitter_us` its interarrival
+    jitter (mean of the stream, microseconds; RFC 3550 section 6.4.1), `mos` a hundredth of a point (ITU-T G.107), None where
+    nothing tells. `digits` counts RFC 4733 key presses; which they were is not kept."""
+
+    kind: Literal["audio", "video", "image", "other"]
+    codec: str
+    src: str
+    dst: str
+    from_caller: bool
+    started_at_ms: int
+    ended_at_ms: int
+    packets: int = 0
+    octets: int = 0
+    lost: int = 0
+    jitter_us: int = 0
+    mos: int | None = None
+    digits: int = 0
+    pages: int = 0
+    told_by: Literal["rtp", "rtcp", "xr", "vq"] = "rtp"
+
+
 class Call(Struct, frozen=True, kw_only=True, gc=False):
     """One call, however many legs it had: what a collector's `join` makes of all legs known under one key.
 
@@ -78,6 +101,16 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
     legs: int = 1
     complete: bool = False
     """True where the source knows that no leg can come any more."""
+    post_dial_ms: int | None = None
+    """From the INVITE to the first sign that it rings or an answer (180, 183, 200); None where there was none."""
+    status: int = 0
+    """The final SIP status of the caller's own leg, 0 where none was heard."""
+    cause: int = 0
+    """The Q.850 cause that the network gave (Reason, RFC 3326), 0 where it gave none."""
+    attestation: Literal["", "A", "B", "C"] = ""
+    """How far the caller's own provider vouches for the number (RFC 8588)."""
+    media: tuple[MediaFlow, ...] = ()
+    """What the caller's own leg carried (of the others: only where it carried nothing), both directions."""
 
 
 class Registration(Struct, frozen=True, kw_only=True):
@@ -91,6 +124,22 @@ class Registration(Struct, frozen=True, kw_only=True):
     expires_at_ms: int
     state: Literal["registered", "ended"] = "registered"
     user_agent: str = ""
+    device: str = ""
+    """The class of device that `user_agent` names: `desk_phone`, `ata`, `softphone`, `mobile_app`, `gateway`, `pbx_trunk`."""
+
+
+class Risk(Struct, frozen=True, kw_only=True, gc=False):
+    """Something that a technician should look at, never billed. `code` is one of the catalogue's `risk.*`, `origin` the
+    address it came from, `endpoint` what it was after. One record tells of `count` times between `at_ms` and `until_ms`."""
+
+    key: str
+    code: str
+    origin: str
+    at_ms: int
+    until_ms: int
+    count: int = 1
+    endpoint: str = ""
+    detail: str = ""
 
 
 class Reject(Struct, frozen=True, kw_only=True):
@@ -108,4 +157,4 @@ class Reject(Struct, frozen=True, kw_only=True):
 EXCERPT_MAX_BYTES = 2048
 """Asterisk's CSV backend writes records of at most 1,024 bytes; a SIP start line and headers mostly fit in 2,048."""
 
-Record = Leg | Registration | FeatureUse
+Record = Leg | Registration | FeatureUse | Risk

@@ -11,7 +11,7 @@ from agent.ledger.store import open_temporary
 from agent.metering.meter import Meter
 from agent.metering.rules import Metering, Site
 from collectors.contract import Batch, Kind
-from collectors.records import Call, FeatureUse, Leg, Registration, Reject
+from collectors.records import Call, FeatureUse, Leg, Registration, Reject, Risk
 from uplink.events import MicroTransaction
 
 GATHER_MS = 24 * 3600 * 1000
@@ -19,7 +19,7 @@ GATHER_MS = 24 * 3600 * 1000
 END_OF_TIME_MS = 253_402_300_799_000
 """The last second of the year 9999, which is where RFC 3339 ends."""
 
-Finding = Call | Registration | FeatureUse | Reject | MicroTransaction
+Finding = Call | Registration | FeatureUse | Risk | Reject | MicroTransaction
 
 
 def preview(site: Site, metering: Metering, source: str, kind: Kind, batches: Iterable[Batch]) -> Iterator[Finding]:

@@ -16,9 +16,9 @@ from collectors.contract import Batch, SourceUnavailable
 from collectors.hep.decode import MAGIC, packet_length
 from collectors.hep.stream import HepStream
 from collectors.io.segment import DATAGRAM_MAX_BYTES
+from collectors.net.frames import PCAP_MAGIC, PCAPNG_MAGIC, CaptureError, frames
+from collectors.net.layers import NotUnderstood, transport_of
 from collectors.records import Reject
-from collectors.sip.frames import PCAP_MAGIC, PCAPNG_MAGIC, CaptureError, frames
-from collectors.sip.layers import NotUnderstood, transport_of
 
 BATCH_PACKETS = 5_000
 CAPTURE_MAGICS = (*PCAP_MAGIC, PCAPNG_MAGIC)

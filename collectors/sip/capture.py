@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from struct import Struct as Layout
 from typing import BinaryIO
 
-from collectors.sip.frames import spans
-from collectors.sip.layers import NotUnderstood, address_text, transport_of
+from collectors.net.frames import spans
+from collectors.net.layers import NotUnderstood, address_text, transport_of
 from collectors.sip.limits import Limits
 from collectors.sip.names import METHODS
 from collectors.sip.packets import SipPacket, is_keepalive, looks_like_sip

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from collectors.contract import Batch, Context, Kind, Probe, Sink
-from collectors.sip.frames import MAGIC_BYTES, PCAP_MAGIC, PCAPNG_MAGIC
+from collectors.net.frames import MAGIC_BYTES, PCAP_MAGIC, PCAPNG_MAGIC
 from collectors.sip.join import join
 from collectors.sip.leg import SipLeg
 from collectors.sip.limits import Limits

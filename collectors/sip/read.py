@@ -14,9 +14,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from collectors.contract import Batch, SourceMisconfigured, SourceUnavailable
+from collectors.net.frames import Damaged, NotACapture
 from collectors.records import Reject
 from collectors.sip.capture import CaptureReader
-from collectors.sip.frames import Damaged, NotACapture
 from collectors.sip.limits import Limits
 from collectors.sip.site import Site
 from collectors.sip.tracker import Tracker

@@ -60,7 +60,7 @@ def forbidden(path: Path, name: str) -> str:
         return f"{place[0]} imports nothing of {top}"
     if place[0] == "collectors" and len(place) == 3 and name.startswith("collectors."):
         other = name.split(".")[1]
-        free = {place[1], "io", "records", "contract"} | SHARED_DECODERS.get(place[1], set())
+        free = {place[1], "io", "net", "records", "contract"} | SHARED_DECODERS.get(place[1], set())
         if other not in free:
             return f"collector {place[1]} imports nothing of {other}"
     pure = ("metering", "insight")

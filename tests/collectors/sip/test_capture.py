@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors.net.frames import CHUNK_BYTES, Damaged, NotACapture, frames
 from collectors.sip.capture import CaptureReader
-from collectors.sip.frames import CHUNK_BYTES, Damaged, NotACapture, frames
 from collectors.sip.limits import Limits
 from collectors.sip.packets import SipPacket
 from tests.collectors.sip import flows

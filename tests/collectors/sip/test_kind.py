@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from collectors.contract import Batch, Context, SourceMisconfigured, SourceUnavailable
+from collectors.net.layers import NOT_UNDERSTOOD
 from collectors.sip.kind import KIND, SipCollector, SipConfig
-from collectors.sip.layers import NOT_UNDERSTOOD
 from collectors.sip.leg import SipLeg
 from tests.collectors.sip.flows import PBX, Exchange, frame_of, in_order, pcap, pcapng, phone, register
 
@@ -126,7 +126,8 @@ def test_the_sample_configuration_is_valid() -> None:
 
 def test_the_readme_names_every_counter() -> None:
     folder = Path(__file__).resolve().parents[3] / "collectors" / "sip"
-    source = "".join(path.read_text() for path in folder.glob("*.py"))
+    modules = (*folder.rglob("*.py"), *(folder.parent / "net").glob("*.py"))
+    source = "".join(path.read_text() for path in modules)
     used = set(re.findall(r'(?:counters|_counts)\["([a-z_]+)"\]', source))
     used |= set(re.findall(r'NotUnderstood\("([a-z_]+)"\)', source)) | set(NOT_UNDERSTOOD.values())
     used |= {"keepalives", "not_sip", "other_protocol"}

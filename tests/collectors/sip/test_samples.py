@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from collectors.net.frames import CaptureError
 from collectors.sip.capture import CaptureReader
-from collectors.sip.frames import CaptureError
 from collectors.sip.leg import SipLeg
 from collectors.sip.message import Malformed, parse
 from collectors.sip.packets import SipPacket
