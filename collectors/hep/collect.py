@@ -20,6 +20,7 @@ from collectors.contract import Batch, Context, Probe, Sink, SourceUnavailable
 from collectors.hep.config import HepConfig, refuse_open_door
 from collectors.hep.decode import packet_length
 from collectors.hep.stream import HepStream
+from collectors.io.cadence import Cadence
 from collectors.io.datagrams import kernel_drops, open_datagrams, receive_buffer_bytes
 from collectors.io.journal import Journal, Position
 from collectors.sip.tracker import Tracker
@@ -35,9 +36,6 @@ BATCH_DATAGRAMS = 20_000
 """A batch ends here at the latest, so that its memory is bounded while a backlog is worked off: some 3,000 calls."""
 IDLE_S = 1.0
 """How often the clock is looked at while nothing arrives; the shortest of the tracker's spans is two seconds."""
-SNAPSHOT_S = 30.0
-SNAPSHOT_BYTES = 8 * 1024 * 1024
-"""How much is read again after a restart at most: 12,000 messages, well under a second of work."""
 
 
 class Checkpoint(Struct, frozen=True, array_like=True):
@@ -173,14 +171,13 @@ class HepCollector:
         journal, stream = self._journal, self._stream
         last = journal.position
         checkpoint = checkpoint or self._checkpoint(last)
-        last_at = time.monotonic()
+        cadence = Cadence()
         while True:
             await self._read_on()
             records, rejects = stream.drain()
-            read_bytes = journal.bytes_since(last)
-            due = read_bytes and (read_bytes >= SNAPSHOT_BYTES or time.monotonic() - last_at >= SNAPSHOT_S)
+            due = cadence.due(journal.bytes_since(last))
             if due:
-                last, last_at = journal.position, time.monotonic()
+                last = journal.position
                 checkpoint = self._checkpoint(last)
             if not (records or rejects or due):
                 continue

@@ -208,6 +208,11 @@ class Tracker:
             self._calls.clock_set(step_us, at_us)
         self.tick(at_us)
 
+    def passed(self, at_us: int) -> None:
+        """Something that is no SIP was captured at `at_us`: time runs on as with a packet."""
+        if at_us >= self._due_us or at_us < self._back_us:
+            self._advance(at_us)
+
     def tick(self, now_us: int) -> None:
         """Time has come to `now_us`, on the packets' clock: what is due ends now."""
         if now_us < self._due_us:

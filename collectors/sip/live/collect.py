@@ -1,0 +1,130 @@
+"""SIP heard live: from a source of packets (a capture service, dumpcap, pyshark) to the sink.
+
+Laws
+- One collector for all sources: what differs between them stays behind `PacketSource`.
+- A checkpoint is a place in the source and the stream's state at that place. Between two snapshots a batch repeats the last
+  one: what comes again from there has the same keys.
+- A source is told that it may forget when a checkpoint behind that place is durable, not before.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from collectors.contract import Batch, Probe, Sink
+from collectors.io.cadence import Cadence
+from collectors.sip.live.source import PacketSource
+from collectors.sip.live.stream import LiveStream, slices
+
+TAKE_AT_MOST = 20_000
+"""A batch ends here at the latest, so that its memory is bounded while a backlog is worked off: some 3,000 calls."""
+FEED_AT_ONCE = 64
+SLICE_S = 0.005
+"""How long frames are decoded before others have their turn again; at 200,000 a second 1,000 arrive meanwhile."""
+IDLE_S = 1.0
+"""How often the clock is looked at while nothing arrives; the shortest of the tracker's spans is two seconds."""
+
+
+class Checkpoint(Struct, frozen=True, array_like=True):
+    version: int
+    position: bytes
+    state: bytes
+
+
+VERSION = 1
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Checkpoint).decode
+
+
+class LiveCollector:
+    """`make_stream` gives the dissector and tracker that the source's configuration asks for."""
+
+    def __init__(self, source: PacketSource, make_stream: Callable[[], LiveStream]) -> None:
+        self._source = source
+        self._make_stream = make_stream
+        self._stream = make_stream()
+        self._resumed_without_state = 0
+        self._fed_at = time.monotonic()
+
+    async def run(self, sink: Sink, checkpoint: bytes | None) -> None:
+        """Collect until cancelled. Raises what the source raises: SourceUnavailable, SourceMisconfigured."""
+        known = self._resume(checkpoint)
+        try:
+            await self._source.open(known.position if known else None)
+            await self._process(sink, checkpoint if known else None)
+        finally:
+            await self._source.close()
+
+    def _resume(self, checkpoint: bytes | None) -> Checkpoint | None:
+        """The state at the last checkpoint. Where its bytes are of another version, what the source still has is taken
+        again without it: what stood in the state is calls in progress, and what has been handed in keeps its key."""
+        if not checkpoint:
+            return None
+        try:
+            known = _decode(checkpoint)
+            if known.version != VERSION:
+                raise ValueError(f"checkpoint version {known.version}")
+            self._stream.restore(known.state)
+        except (msgspec.DecodeError, ValueError):
+            self._resumed_without_state += 1
+            self._stream = self._make_stream()
+            return None
+        return known
+
+    async def _process(self, sink: Sink, checkpoint: bytes | None) -> None:
+        source, stream, cadence = self._source, self._stream, Cadence()
+        kept = source.position
+        checkpoint = checkpoint or self._checkpoint(kept)
+        read_bytes = 0
+        while True:
+            read_bytes += await self._take()
+            records, rejects = stream.drain()
+            due = cadence.due(read_bytes)
+            if due:
+                kept, read_bytes = source.position, 0
+                checkpoint = self._checkpoint(kept)
+            if not (records or rejects or due):
+                continue
+            await sink.put(
+                Batch(
+                    records=records,
+                    rejects=rejects,
+                    checkpoint=checkpoint,
+                    source_time_ms=stream.newest_us // 1000,
+                )
+            )
+            if due:
+                await source.release(kept)
+
+    def _checkpoint(self, position: bytes) -> bytes:
+        return _encode(Checkpoint(VERSION, position, self._stream.snapshot()))
+
+    async def _take(self) -> int:
+        """Feed what has arrived, up to a batch; gives its octets. Where nothing arrives within a second, time goes on."""
+        taken = await self._source.take(TAKE_AT_MOST, IDLE_S)
+        if not taken:
+            self._stream.tick(round((time.monotonic() - self._fed_at) * 1_000_000))
+            return 0
+        fed_bytes, turn_at = 0, time.monotonic() + SLICE_S
+        for piece in slices(taken, FEED_AT_ONCE):
+            fed_bytes += self._stream.feed(piece)
+            if time.monotonic() >= turn_at:
+                await asyncio.sleep(0)
+                turn_at = time.monotonic() + SLICE_S
+        self._fed_at = time.monotonic()
+        return fed_bytes
+
+    def probe(self) -> Probe:
+        """Counters are documented in collectors/sip/README.md."""
+        return Probe(
+            detail=self._source.detail,
+            heard_at_ms=self._stream.newest_us // 1000,
+            counters={
+                **self._stream.counters,
+                **self._source.counters,
+                "resumed_without_state": self._resumed_without_state,
+            },
+        )
