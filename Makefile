@@ -25,7 +25,7 @@ lint: $(VENV)/.dev
 	$(RUN)/mypy
 
 bench: $(VENV)/.dev
-	packaging/dev/system-packages.sh tshark
+	packaging/dev/system-packages.sh tshark sngrep sipgrep
 	$(RUN)/python -m benchmarks $(ARGS)
 
 $(VENV)/bin/python:
