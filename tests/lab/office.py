@@ -135,10 +135,12 @@ class SippFailed(Exception):
 
 
 class Office:
-    """`with Office(lab, folder) as office:` gives phones that are there and logged in."""
+    """`with Office(lab, folder) as office:` gives phones that are there and logged in. `proxy`: an address that callers
+    inside dial by, instead of the phone system's own."""
 
-    def __init__(self, lab: AsteriskLab, folder: Path):
+    def __init__(self, lab: AsteriskLab, folder: Path, proxy: str = ""):
         self.lab = lab
+        self.proxy = proxy
         self.folder = folder
         self._exit = contextlib.ExitStack()
         self._ports = iter(range(lab.sip_port + 500, 32768, SIPP_PORTS))
@@ -185,7 +187,7 @@ class Office:
                 time.sleep(APART_MS / 1000)
             return [call.result() for call in placed]
 
-    def _sipp(self, scenario: str, ip: str, port: int, ms: int, keys: dict[str, str]) -> list[str]:
+    def _sipp(self, scenario: str, ip: str, port: int, ms: int, keys: dict[str, str], by: str = "") -> list[str]:
         file = self.folder / f"{scenario}-{ms}.xml"
         if not file.exists():  # written aside, so that no other sipp, started at the same time, reads half of it
             aside = file.with_suffix(f".{threading.get_ident()}")
@@ -194,7 +196,7 @@ class Office:
         words = ["sipp", "-sf", file.name, "-i", ip, "-bind_local", "-p", str(port), "-mi", ip, "-mp", str(port + 1)]
         for key, value in keys.items():
             words += ["-key", key, value]
-        return [*words, "-nostdin", "-skip_rlimit", f"{self.lab.sip_ip}:{self.lab.sip_port}"]
+        return [*words, "-nostdin", "-skip_rlimit", by or f"{self.lab.sip_ip}:{self.lab.sip_port}"]
 
     def _desk(self, desk: Desk) -> None:
         """A phone that takes calls until the office is closed."""
@@ -226,7 +228,7 @@ class Office:
         keys = {"caller": dial.caller, "dialled": dial.dialled}
         name = f"{dial.kind}-{secrets.token_hex(4)}"
         trace = self.folder / f"{name}.trace"
-        command = self._sipp(dial.scenario, ip, self._port(), dial.hold_ms, keys)
+        command = self._sipp(dial.scenario, ip, self._port(), dial.hold_ms, keys, by=self.proxy if inside else "")
         command += ["-cid_str", f"%u-%p-{secrets.token_hex(6)}@%s", "-trace_shortmsg", "-shortmessage_file", str(trace)]
         self._run([*command, *(login(dial.caller) if inside else [])], name)
         return placed_call(dial, list(read_trace(trace.read_text())))

@@ -80,8 +80,8 @@ OFFER = CONTACT + "Content-Type: application/sdp\nContent-Length: [len]\n" + SDP
 INVITE = request("INVITE", URI, "1", to=TO, extra=OFFER)
 INVITE_WITH_PASSWORD = request("INVITE", URI, "2", to=TO, extra="[authentication]\n" + OFFER)
 ACK_OF_REFUSAL = request("ACK", URI, "[last_cseq_number]", via="[last_Via:]", extra=EMPTY)  # RFC 3261 17.1.1.3
-ACK = request("ACK", "[next_url]", "[last_cseq_number]", extra=EMPTY)
-BYE = request("BYE", "[next_url]", "3", extra=EMPTY)
+ACK = request("ACK", "[next_url]", "[last_cseq_number]", extra="[routes]\n" + EMPTY)
+BYE = request("BYE", "[next_url]", "3", extra="[routes]\n" + EMPTY)
 CANCEL = request("CANCEL", URI, "2", via="[last_Via:]", to=TO, extra=EMPTY)  # RFC 3261 9.1
 OK = """SIP/2.0 200 OK
 [last_Via:]
