@@ -78,7 +78,7 @@ def address_problem(value: bytes) -> str:
     if b" " in inner or b"\t" in inner:
         return "spaces"
     if address.display and address.display[:1] != b'"' and any(mark in address.display for mark in b',;:@"()[]?=/{}'):
-        return "display-name"
+        return "display_name"
     if opened >= 0 and b">" not in value:
         return "bracket"
     if b";;" in address.params:

@@ -72,7 +72,7 @@ def parse(data: bytes) -> Message:
     first, more = _headers(lines, problems)
     call_id = first.get(b"Call-ID", b"")
     if not call_id:
-        raise Malformed("no-call-id", "the message has no Call-ID, so that it belongs to no call")
+        raise Malformed("no_call_id", "the message has no Call-ID, so that it belongs to no call")
     cseq = _cseq(first.get(b"CSeq", b""), method, problems)
     body = _body(first, body, problems)
     message = Message(method, uri, status, call_id, cseq, first, more, body, problems)
@@ -86,8 +86,8 @@ def _split(data: bytes) -> tuple[bytes, bytes, list[str]]:
         return data[:end], data[end + 4 :], []
     end = data.find(b"\n\n")
     if end >= 0:
-        return data[:end], data[end + 2 :], ["line-ends"]
-    return data, b"", ["no-end-of-header"]
+        return data[:end], data[end + 2 :], ["line_ends"]
+    return data, b"", ["no_end_of_header"]
 
 
 def _lines(head: bytes) -> list[bytes]:
@@ -109,12 +109,12 @@ def _start_line(line: bytes, problems: list[str]) -> tuple[bytes, bytes, int]:
         return b"", b"", _status(line)
     parts = line.split()
     if len(parts) < 3 or parts[-1][:4].upper() != b"SIP/":
-        raise Malformed("start-line", "the first line is neither a request line nor a status line")
+        raise Malformed("start_line", "the first line is neither a request line nor a status line")
     if parts[-1].upper() != b"SIP/2.0":
         raise Malformed("version", f"SIP version {parts[-1][:20]!r} is not 2.0")
     method, uri = parts[0], b" ".join(parts[1:-1])
     if len(parts) > 3 or line != b" ".join(parts) or uri[:1] == b"<":
-        problems.append("request-line")
+        problems.append("request_line")
     return method, uri.strip(b"<>"), 0
 
 
@@ -135,12 +135,12 @@ def _headers(lines: list[bytes], problems: list[str]) -> tuple[dict[bytes, bytes
     for line in lines[1:]:
         raw, colon, value = line.partition(b":")
         if not colon:
-            problems.append("header-line")
+            problems.append("header_line")
             continue
         name, rank = canonical(raw)
         best = ranks.get(name, -1)
         if best >= 0 and name in SINGLE:
-            problems.append("duplicate-" + name.decode().lower())
+            problems.append("duplicate_" + name.decode().lower().replace("-", "_"))
         if rank > best:
             first[name], ranks[name] = value.strip(b" \t"), rank
             more = [other for other in more if other[0] != name]
@@ -155,10 +155,10 @@ def _cseq(value: bytes, method: bytes, problems: list[str]) -> bytes:
         raise Malformed("cseq", f"CSeq {value[:40]!r} is not a number and a method")
     number = int(parts[0][:20])
     if number > SEQUENCE_MAX or len(parts[0]) > 20:
-        problems.append("cseq-number")
+        problems.append("cseq_number")
         number = SEQUENCE_MAX
     if method and parts[1] != method:
-        problems.append("cseq-method")
+        problems.append("cseq_method")
     return b"%d %b" % (number, parts[1])
 
 
@@ -167,7 +167,7 @@ def _body(first: dict[bytes, bytes], body: bytes, problems: list[str]) -> bytes:
     if value is None:
         return body
     if not value.isdigit():
-        problems.append("content-length")
+        problems.append("content_length")
         return body
     length = int(value[:10])
     if length > len(body) or len(value) > 10:
@@ -181,7 +181,7 @@ def _check_parties(message: Message) -> None:
     for name in (b"From", b"To"):
         value = message.get(name)
         if problem := address_problem(value) if value else "missing":
-            message.problems.append(f"{name.decode().lower()}-{problem}")
+            message.problems.append(f"{name.decode().lower()}_{problem}")
     for value in message.values(b"Via") + message.values(b"Contact"):
         if b";;" in value or b",," in value or b",;" in value:
             message.problems.append("separators")

@@ -78,7 +78,7 @@ class Capture(Struct):
 def _damage(path: Path, fault: Damaged, at_us: int) -> Reject:
     return Reject(
         key=blake2b(f"{path.name} {fault}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
-        reason="capture-damaged",
+        reason="capture_damaged",
         message=f"{path.name}: {fault}; all packets before were read",
         excerpt=b"",
         position=f"{path.name}:{fault.offset}",

@@ -348,7 +348,7 @@ def test_a_message_that_cannot_be_used_is_rejected_with_its_reason_place_and_oct
     )
     told = track([call().invite(0), SipPacket(at_us(1), "udp", phone(101), PBX, data)])
     [reject] = told.rejects
-    assert (reject.reason, reject.position, reject.excerpt, reject.at_ms) == ("no-call-id", "packet 2", data, at_ms(1))
+    assert (reject.reason, reject.position, reject.excerpt, reject.at_ms) == ("no_call_id", "packet 2", data, at_ms(1))
 
 
 def test_keep_alives_are_no_errors() -> None:

@@ -87,7 +87,7 @@ def test_a_damaged_file_gives_what_stands_before_and_a_reject(capture: Path) -> 
     capture.write_bytes(capture.read_bytes()[:-5])
     batches = list(KIND.read(capture, SipConfig())) if KIND.read else []
     [reject] = [reject for batch in batches for reject in batch.rejects]
-    assert reject.reason == "capture-damaged"
+    assert reject.reason == "capture_damaged"
     assert reject.position.startswith("office.pcap:")
     assert sum(len(batch.records) for batch in batches) >= len(CALLS)
 

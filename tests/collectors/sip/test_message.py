@@ -56,8 +56,8 @@ def test_a_usual_message_is_read_the_short_way() -> None:
         (b"SIP/2.0 OK", "status"),
         (b"SIP/7.0 200 OK", "version"),
         (b"INVITE sip:a@b SIP/7.0", "version"),
-        (b"INVITE", "start-line"),
-        (b"", "no-call-id"),
+        (b"INVITE", "start_line"),
+        (b"", "no_call_id"),
     ],
 )
 def test_a_start_line_that_cannot_be_used_is_malformed_with_its_reason(line: bytes, reason: str) -> None:
@@ -78,14 +78,14 @@ def test_a_cseq_that_is_none_is_malformed(cseq: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ((b"Content-Length: 0", b"Content-Length: -999"), "content-length"),
+        ((b"Content-Length: 0", b"Content-Length: -999"), "content_length"),
         ((b"Content-Length: 0", b"Content-Length: 9999"), "truncated"),
-        ((b"Content-Length: 0", b"Content-Length: 0\r\nContent-Length: 5"), "duplicate-content-length"),
-        ((b"CSeq: 1 INVITE", b"CSeq: 36893488147419103232 INVITE"), "cseq-number"),
-        ((b"From: <sip:101@x>;tag=1", b'From: "unclosed <sip:101@x>;tag=1'), "from-quote"),
-        ((b"To: <sip:102@x>", b"To: <sip:102 @x>"), "to-spaces"),
-        ((b"From: <sip:101@x>;tag=1\r\n", b""), "from-missing"),
-        ((b"Call-ID: a@b", b"Call-ID: a@b\r\nCall-ID: c@d"), "duplicate-call-id"),
+        ((b"Content-Length: 0", b"Content-Length: 0\r\nContent-Length: 5"), "duplicate_content_length"),
+        ((b"CSeq: 1 INVITE", b"CSeq: 36893488147419103232 INVITE"), "cseq_number"),
+        ((b"From: <sip:101@x>;tag=1", b'From: "unclosed <sip:101@x>;tag=1'), "from_quote"),
+        ((b"To: <sip:102@x>", b"To: <sip:102 @x>"), "to_spaces"),
+        ((b"From: <sip:101@x>;tag=1\r\n", b""), "from_missing"),
+        ((b"Call-ID: a@b", b"Call-ID: a@b\r\nCall-ID: c@d"), "duplicate_call_id"),
     ],
 )
 def test_what_is_wrong_with_a_usable_message_is_named(change: tuple[bytes, bytes], problem: str) -> None:
