@@ -90,7 +90,20 @@ def _call(one: Call) -> tuple[str, str]:
     answered = f", {words.talk(one.talk_ms)}" if one.answered_at_ms is not None else ""
     legs = f", {one.legs} legs" if one.legs > 1 else ""
     ending = f", end {one.ending}" if one.ending != "confirmed" else ""
-    return f"{_party(one.caller)} -> {one.dialled or '?'}", f"{plain(one.outcome).lower()}{answered}{legs}{ending}"
+    what = f"{plain(one.outcome).lower()}{answered}{legs}{ending}{_signalled(one)}"
+    return f"{_party(one.caller)} -> {one.dialled or '?'}", what
+
+
+def _signalled(one: Call) -> str:
+    """What only signalling tells: status of a call that failed, Q.850 cause, post-dial delay, attestation, privacy."""
+    parts = (
+        f"status {one.status}" if one.status >= 300 else "",
+        f"cause {one.cause}" if one.cause else "",
+        f"PDD {one.post_dial_ms / 1000:.1f} s" if one.post_dial_ms is not None else "",
+        f"attested {one.attestation}" if one.attestation else "",
+        "number withheld" if one.private else "",
+    )
+    return "".join(f", {part}" for part in parts if part)
 
 
 def _party(party: Party) -> str:

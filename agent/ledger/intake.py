@@ -234,7 +234,7 @@ class Intake:
             charge.call_class,
             call.outcome,
             call.ending,
-            call.caller.number or call.caller.endpoint,
+            "anonymous" if self._meter.is_withheld(call) else call.caller.number or call.caller.endpoint,
             call.dialled,
             _encode(booking.booked),
         )

@@ -91,7 +91,9 @@ class Meter:
 
     def _told(self, call: Call) -> dict[str, str | int]:
         told: dict[str, str | int] = {"talk_ms": call.talk_ms}
-        if caller := self._shown(call.caller.number or call.caller.endpoint):
+        if self.is_withheld(call):
+            told["private"] = 1
+        elif caller := self._shown(call.caller.number or call.caller.endpoint):
             told["caller"] = caller
         if dialled := self._shown(call.dialled):
             told["dialled"] = dialled
@@ -101,7 +103,17 @@ class Meter:
             told["trunk"] = call.trunk_in or call.trunk_out
         if call.ending != "confirmed":
             told["ending"] = call.ending
+        if call.post_dial_ms is not None:
+            told["pdd_ms"] = call.post_dial_ms
+        for name, value in (("status", call.status), ("cause", call.cause), ("attestation", call.attestation)):
+            if value:
+                told[name] = value
         return told
+
+    def is_withheld(self, call: Call) -> bool:
+        """Whether the caller is an outsider who asked to stay unknown. (A seat that hides its number hides it from the one it
+        calls; the site knows its own.)"""
+        return call.private and not self._caller_seat(call)
 
     def shown(self, number: str) -> str:
         """A number as it may leave the site (`metering.numbers`)."""

@@ -12,9 +12,11 @@ from collectors.records import FeatureUse, Record
 from collectors.sip import dialog as machine
 from collectors.sip.address import listed, tag, text, uri_of, user
 from collectors.sip.brief import Brief, to_tag
+from collectors.sip.cause import may_tell
 from collectors.sip.features import of_invite
 from collectors.sip.glance import Unusual, glance
 from collectors.sip.hops import answered_hop, goes_on, hop_of, last_hop, number_of, same_invite, tags_of
+from collectors.sip.identity import identity
 from collectors.sip.limits import Limits
 from collectors.sip.message import Message
 from collectors.sip.packets import SipPacket
@@ -25,8 +27,9 @@ from collectors.sip.site import Site
 from collectors.sip.state import ANSWERED, ENDED, TRYING, Dialog, Group, Refer
 from collectors.sip.table import Table
 
-ANONYMOUS = frozenset(("", "anonymous", "unknown", "unavailable", "restricted", "asterisk"))
-"""User parts of From that name nobody: RFC 3323's and those that phone systems fill in."""
+RINGS = frozenset((180, 183))
+"""Provisional answers by which the caller hears something: it rings, or early media (RFC 6076 section 4.3). 181, 182 and 199
+tell the caller nothing of the called phone."""
 
 
 class Calls(Table):
@@ -116,7 +119,7 @@ class Calls(Table):
         return None if group is None or group.emitted_us else group
 
     def _dialog(self, packet: SipPacket, message: Message, from_tag: bytes) -> tuple[Dialog, list[str]]:
-        names = _callers(message)
+        who = identity(message)
         dialled = user(message.uri) or user(uri_of(message.get(b"To")))
         self.serial += 1
         invite = Dialog(
@@ -129,7 +132,7 @@ class Calls(Table):
             packet.dst,
             "callee",
             message.cseq,
-            names[0],
+            who.names[0],
             dialled,
             self.registrar.endpoint_of(message.uri) or dialled,
             text(message.get(b"User-Agent")),
@@ -142,7 +145,8 @@ class Calls(Table):
         invite.features.extend(of_invite(message, invite.caller, packet.at_us // 1000))
         if message.uri[:5].lower() == b"sips:" or packet.transport == "tls":
             invite.features.append(FeatureUse(code="encrypted_call", endpoint="", at_ms=packet.at_us // 1000))
-        return invite, names
+        invite.private, invite.attestation = who.private, who.attestation
+        return invite, list(who.names)
 
     def _within(self, thread: list[Dialog] | None, packet: SipPacket, message: Message) -> None:
         """A re-INVITE or UPDATE in a dialog."""
@@ -183,7 +187,7 @@ class Calls(Table):
         dialog.last_us = packet.at_us
         if dialog.phase == TRYING and number_of(dialog.cseq) == number_of(short[3]):
             dialog.cancelled_us = dialog.cancelled_us or packet.at_us
-            dialog.reason = dialog.reason or machine.reason_of(message or read(data, short, self.counters))
+            machine.note_reason(dialog, message or read(data, short, self.counters))
 
     def bye(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         thread = self.threads.get(short[2])
@@ -210,6 +214,8 @@ class Calls(Table):
             return
         if dialog.phase != ENDED:
             machine.hang_up(dialog, packet.src, packet.dst, packet.at_us)
+            if may_tell(data):
+                machine.note_reason(dialog, message or read(data, short, self.counters))
             self._ended(dialog, packet.at_us)
 
     def refer(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
@@ -277,7 +283,10 @@ class Calls(Table):
         if early is None:
             message = read(data, short, self.counters)
             early = tag(message.get(b"To"))
-        dialog.ringing_us = dialog.ringing_us or at_us
+        if short[1] in RINGS:
+            dialog.ringing_us = dialog.ringing_us or at_us
+            if short[1] == 183 and may_tell(data):  # an announcement that says why, before the call is cleared
+                machine.note_reason(dialog, message or read(data, short, self.counters))
         if not dialog.to_tag:
             dialog.to_tag = early
         elif early and early != dialog.to_tag:
@@ -329,13 +338,3 @@ class Calls(Table):
             return hop
         tags = tags_of(message)
         return next((dialog for dialog in thread if machine.is_named(dialog, tags)), hop)
-
-
-def _callers(message: Message) -> list[str]:
-    """Who calls: From's user first, unless it names nobody; then the identities that the network asserts (RFC 3325)."""
-    told = [user(message.ends()[0])]
-    for name in (b"P-Asserted-Identity", b"Remote-Party-ID"):
-        if name in message.first:
-            told += [user(uri_of(value)) for value in listed(message.values(name))]
-    known = [name for name in told if name.lower() not in ANONYMOUS]
-    return known or told[:1]

@@ -8,7 +8,7 @@ Laws
 from msgspec import Struct
 
 from collectors.records import FeatureUse
-from collectors.sip.address import text
+from collectors.sip.cause import cause_of, reason_of
 from collectors.sip.features import is_focus, of_media, of_redirect
 from collectors.sip.limits import Limits
 from collectors.sip.message import Message
@@ -77,7 +77,7 @@ def fail(dialog: Dialog, at_us: int, message: Message) -> None:
     status = message.status
     dialog.phase, dialog.ended_us, dialog.status = ENDED, at_us, status
     dialog.retry = status in RETRY or status < 400
-    dialog.reason = dialog.reason or reason_of(message)
+    note_reason(dialog, message)
     if status < 400:
         for use in of_redirect(message, dialog.callee, bool(dialog.ringing_us), at_us // 1000):
             add_use(dialog, use, once=True)
@@ -198,13 +198,11 @@ def agreed(dialog: Dialog, told: Told) -> None:
         note_media(dialog, told, dialog.last_us)
 
 
-def reason_of(message: Message) -> str:
-    """The Reason header (RFC 3326), as it stands."""
-    return text(message.get(b"Reason"))[:REASON_MAX_CHARS]
-
-
-REASON_MAX_CHARS = 200
-"""A protocol, a cause and a short sentence."""
+def note_reason(dialog: Dialog, message: Message) -> None:
+    """Why it ends, as the first message with a Reason says."""
+    if b"Reason" in message.first:
+        dialog.reason = dialog.reason or reason_of(message)
+        dialog.cause = dialog.cause or cause_of(message)
 
 
 def _session_expires_us(value: bytes) -> int:

@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from collectors.records import Call, FeatureUse, Party
 from collectors.sip.address import same_number
+from collectors.sip.cause import ELSEWHERE
 from collectors.sip.leg import SipLeg
 from collectors.sip.packets import host
 
@@ -47,6 +48,11 @@ def join(legs: Sequence[SipLeg]) -> Call:
         ending=main.ending,
         legs=len(rows),
         complete=True,
+        post_dial_ms=_post_dial_ms(own[0].started_at_ms, main),
+        status=main.status,
+        cause=main.cause or _cause_behind(others),
+        attestation=own[0].attestation,
+        private=any(leg.private for leg in own),
     )
 
 
@@ -71,7 +77,23 @@ def _of_one(leg: SipLeg) -> Call:
         features=tuple(_features((leg,), leg, leg, (), None)) if leg.features else (),
         ending=leg.ending,
         complete=True,
+        post_dial_ms=_post_dial_ms(leg.started_at_ms, leg),
+        status=leg.status,
+        cause=leg.cause,
+        attestation=leg.attestation,
+        private=leg.private,
     )
+
+
+def _post_dial_ms(started_at_ms: int, main: SipLeg) -> int | None:
+    heard = main.ringing_at_ms if main.ringing_at_ms is not None else main.answered_at_ms
+    return None if heard is None else max(0, heard - started_at_ms)
+
+
+def _cause_behind(others: Sequence[SipLeg]) -> int:
+    """Where the caller's own leg was given no cause: that of the leg behind the phone system that ended last."""
+    told = [leg for leg in others if leg.cause and leg.cause != ELSEWHERE]
+    return max(told, key=lambda leg: (leg.ended_at_ms, leg.index)).cause if told else 0
 
 
 def _talk_ms(main: SipLeg, others: Sequence[SipLeg]) -> int:

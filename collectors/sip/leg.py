@@ -3,6 +3,7 @@
 from typing import Literal
 
 from collectors.records import Ending, FeatureUse, Leg, Outcome
+from collectors.sip.identity import Attestation
 
 HungUpBy = Literal["caller", "callee", ""]
 
@@ -18,7 +19,8 @@ class SipLeg(Leg, frozen=True, gc=False):
     (or of the asserted identity where From is anonymous), `dialled` that of the Request-URI, `callee` the endpoint that
     the leg was to reach: the address of record of the contact it was sent to where a registration told it, else
     `dialled`. `contact` is the user part of the Contact of who answered. `forked`: a further branch of the leg before it,
-    known by its To tag alone. `status` is the final status code, 0 where none was heard.
+    known by its To tag alone. `status` is the final status code, 0 where none was heard; `cause` the Q.850 cause that a Reason
+    header gave, 0 where none did. `private`: the caller asked that the number be withheld (RFC 3323).
     """
 
     call_id: str
@@ -45,3 +47,6 @@ class SipLeg(Leg, frozen=True, gc=False):
     trunk_in: str = ""
     trunk_out: str = ""
     features: tuple[FeatureUse, ...] = ()
+    cause: int = 0
+    private: bool = False
+    attestation: Attestation = ""

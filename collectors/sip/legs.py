@@ -87,6 +87,9 @@ def _leg(dialog: Dialog, key: str, call_key: str, index: int, site: Site) -> Sip
         call_key=call_key,
         started_at_ms=dialog.started_us // 1000,
         ended_at_ms=dialog.ended_us // 1000,
+        cause=dialog.cause,
+        private=dialog.private,
+        attestation=dialog.attestation,
     )
 
 

@@ -8,6 +8,7 @@ Laws
 from msgspec import Struct
 
 from collectors.records import Ending, FeatureUse
+from collectors.sip.identity import Attestation
 from collectors.sip.leg import HungUpBy, Side
 
 TRYING, ANSWERED, ENDED = 0, 1, 2
@@ -74,6 +75,11 @@ class Dialog(Struct, array_like=True):
     resent: int = 0
     """How often the INVITE under way was sent again, last at `resent_us`: over UDP it is until anything answers."""
     resent_us: int = 0
+    cause: int = 0
+    """The Q.850 cause that a Reason gave; 0 where none did."""
+    private: bool = False
+    """The caller asked to keep the number from the called party."""
+    attestation: Attestation = ""
 
 
 class Refer(Struct, array_like=True):

@@ -125,6 +125,24 @@ def test_a_call_that_ended_without_word_says_so() -> None:
     assert "ending" not in METER.call(call()).measures[0].told
 
 
+def test_a_call_tells_what_only_signalling_knows_where_its_source_does() -> None:
+    told = METER.call(call(post_dial_ms=2_300, status=486, cause=17, attestation="A")).measures[0].told
+    assert [told[name] for name in ("pdd_ms", "status", "cause", "attestation")] == [2_300, 486, 17, "A"]
+    assert (
+        METER.call(call()).measures[0].told.keys().isdisjoint(("pdd_ms", "status", "cause", "attestation", "private"))
+    )
+
+
+def test_the_number_of_an_outsider_who_wants_it_withheld_does_not_leave_the_site() -> None:
+    outside = (
+        METER.call(call(caller=Party("+442079460000", "carrier"), trunk_in="carrier", private=True)).measures[0].told
+    )
+    assert (outside["private"], "caller" in outside) == (1, False)
+    seat = METER.call(call(private=True))
+    assert (seat.measures[0].slot.subject, seat.measures[0].told["caller"]) == ("101", "101")
+    assert "private" not in seat.measures[0].told
+
+
 def test_a_registration_counts_for_the_day_it_was_made_on() -> None:
     late = int(datetime(2026, 11, 20, 23, 59, tzinfo=ZoneInfo("America/New_York")).timestamp() * 1000)
     registered = Registration(key="k", endpoint="101", contact="sip:101@192.0.2.1", at_ms=late, expires_at_ms=late)
