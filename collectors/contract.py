@@ -19,11 +19,13 @@ from collectors.records import Call, Leg, Record, Reject
 
 
 class SourceError(Exception):
-    """A source cannot go on. `hint` says what a technician can do about it."""
+    """A source cannot go on. `hint` says what a technician can do about it; `code` is the problem's own, where the cause
+    has one (docs/reference/problems.md), else empty."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", code: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        self.code = code
 
 
 class SourceUnavailable(SourceError):

@@ -59,7 +59,19 @@ KEYS: dict[str, str] = {
     "source.asterisk_cdr.trunks": "Endpoints that are lines outside (`carrier` of `PJSIP/carrier-00000001`); `*` allowed.",
     "source.asterisk_cdr.settle_s": "How long after its last record a call is taken for whole; what comes later corrects it.",
     "source.asterisk_cdr.poll_s": "How often to look for new lines.",
-    "source.sip.path": "The capture file (pcap or pcapng). It is read once, to its end.",
+    "source.sip.path": "The capture file (pcap or pcapng). It is read once, to its end. Either this or `interface`.",
+    "source.sip.interface": "The network interface to capture on, such as `eth0`; `any` for all of them.",
+    "source.sip.engine": "What captures: `afpacket`, the service pegcount-capture.",
+    "source.sip.ports": (
+        "Ports and ranges where SIP is spoken over TCP or SCTP. SIP over UDP is told by its looks, on whatever port; of UDP "
+        "on these ports all is taken, keep-alives too."
+    ),
+    "source.sip.tunnels": "Carriers whose frames are taken whole and looked into.",
+    "source.sip.media_ports": (
+        "UDP ports and ranges that are taken whatever they hold: T.38, which has no looks of its own. RTP and RTCP need none."
+    ),
+    "source.sip.capture_socket": "The Unix socket where the capture service is met.",
+    "source.sip.buffer_mb": "How much the capture service keeps for an agent that is away or behind.",
     "source.sip.pbx": "Addresses (`ip` or `ip:port`) of one phone system that speaks from several of them.",
     "source.sip.trunks": 'Names of trunks, each with its address: `{ carrier = "198.51.100.7" }`.',
     "source.sip.services": 'Numbers that a feature answers: `{ 300 = "auto_attendant" }`.',

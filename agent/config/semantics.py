@@ -25,6 +25,15 @@ from uplink.schedule import Timing
 FILE_KEYS = ("path", "file", "token_file", "ca_file")
 """Keys of a source or of the uplink that name a file whose folder should be there."""
 
+SHARED = (
+    ("path", "read"),
+    ("interface", "capture on"),
+    ("listen", "listen at"),
+    ("capture_socket", "take frames from"),
+)
+"""Keys of a source by which two sources would have one input, and what they would both do with it."""
+TWICE = ("path", "interface")
+
 
 def semantic_faults(config: Config) -> Iterator[Fault]:
     """Every fault of a configuration whose types are right."""
@@ -164,18 +173,20 @@ def _source_names(sources: tuple[Source, ...]) -> Iterator[Fault]:
 
 
 def _shared_inputs(sources: tuple[Source, ...]) -> Iterator[Fault]:
-    """A source's calls are known under its name, so a file that two sources read is counted twice; and one port has one
-    listener."""
+    """A source's calls are known under its name, so a file that two sources read, or an interface that two capture, is
+    counted twice; and one port has one listener, one capture service one agent."""
     seen: dict[tuple[str, str], int] = {}
     for index, source in enumerate(sources):
-        for key, what in (("path", "read"), ("listen", "listen at")):
+        for key, what in SHARED:
             value = getattr(source.config, key, "")
+            if key == "capture_socket" and not getattr(source.config, "interface", ""):
+                continue
             first = seen.setdefault((key, value), index) if value else index
             if sources[first].name != source.name:
                 yield Fault(
                     path=("source", index, key),
                     message=f"two sources {what} {value} (the other is source {first + 1}, `{sources[first].name}`)",
-                    hint="its calls would be counted twice" if key == "path" else "only one of them could",
+                    hint="its calls would be counted twice" if key in TWICE else "only one of them could",
                 )
 
 
@@ -187,16 +198,24 @@ def _struct_values(config: Struct, path: Path) -> Iterator[Fault]:
             yield from _services(value, (*path, "services"))
         elif not isinstance(value, str):
             continue
-        elif field.encode_name == "path" and not value:
-            yield Fault(
-                path=(*path, "path"), message=f"`{dotted((*path, 'path'))}` is empty: it must name a file", at="key"
-            )
+        elif field.encode_name == "path" and bool(value) == bool(getattr(config, "interface", "")):
+            yield _file_or_interface((*path, "path"), bool(value), hasattr(config, "interface"))
         elif not value:
             continue
         elif field.encode_name == "timezone" and value != "auto" and value[0] not in "+-":
             yield from _timezone(value, (*path, "timezone"))
         elif field.encode_name in FILE_KEYS:
             yield from _folder(value, (*path, field.encode_name))
+
+
+def _file_or_interface(path: Path, both: bool, either: bool) -> Fault:
+    """A source that reads a file names it; one that can capture as well names one of the two."""
+    key = f"`{dotted(path)}`"
+    if both:
+        message, hint = f"{key} and `interface` exclude each other", "read a file or capture live: a source each"
+    else:
+        message, hint = f"{key} is empty: it must name a file", "or set `interface` to capture live" if either else ""
+    return Fault(path=path, message=message, hint=hint, at="key")
 
 
 def _cron(cron: str, timezone: str) -> Iterator[Fault]:

@@ -1,10 +1,13 @@
-"""The agent's own problems: one table of codes, each with what a technician should do. The uplink brings its own
-(`uplink.problems`); docs/reference/problems.md is written from both.
+"""The agent's own problems: one table of codes, each with what a technician should do. A live capture's causes come from
+its collector (`collectors.sip.live.trouble`). The uplink brings its own (`uplink.problems`); docs/reference/problems.md is
+written from both.
 """
 
 from msgspec import Struct
 
 from agent.ledger.snapshot import Problem
+from collectors.contract import SourceMisconfigured
+from collectors.sip.live.trouble import CAUSES
 
 
 class Code(Struct, frozen=True):
@@ -83,6 +86,10 @@ CODES: dict[str, Code] = {
         "The address of the page is taken or not this machine's. Counting goes on.",
         "Change [web] listen, or end what uses the port, and restart the agent.",
     ),
+    **{
+        code: Code("error" if cause.kind is SourceMisconfigured else "warning", cause.title, cause.meaning, cause.hint)
+        for code, cause in CAUSES.items()
+    },
 }
 
 

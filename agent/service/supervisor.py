@@ -79,9 +79,9 @@ class SupervisedSource:
             except LedgerFull as error:
                 self._down("waiting", error.code, str(error), error.hint)
             except SourceUnavailable as error:
-                self._down("waiting", "source_unavailable", str(error), error.hint)
+                self._down("waiting", error.code or "source_unavailable", str(error), error.hint)
             except SourceMisconfigured as error:
-                self._down("failed", "source_misconfigured", str(error), error.hint)
+                self._down("failed", error.code or "source_misconfigured", str(error), error.hint)
             except Exception as error:  # the supervisor's own: no collector may take the others down
                 log.exception("source %s failed", self.source.name)
                 self._down("failed", "source_failed", f"{type(error).__name__}: {error}", "")

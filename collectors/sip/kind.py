@@ -1,16 +1,17 @@
-"""The kind `sip`: SIP out of a capture file (pcap or pcapng)."""
+"""The kind `sip`: SIP out of a capture file (pcap or pcapng), or captured live on an interface."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from collectors.contract import Batch, Context, Kind, Probe, Sink
+from collectors.contract import Batch, Collector, Context, Kind, Probe, Sink
 from collectors.net.frames import MAGIC_BYTES, PCAP_MAGIC, PCAPNG_MAGIC
 from collectors.sip.join import join
 from collectors.sip.leg import SipLeg
 from collectors.sip.limits import Limits
+from collectors.sip.live.ports import parse_ports
 from collectors.sip.read import Capture
 from collectors.sip.site import Site
 
@@ -19,18 +20,44 @@ DONE = b"done"
 
 
 class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="sip"):
-    """`path`: the capture file. `pbx`, `trunks`, `services`: see `collectors.sip.site.Site`. `calls`: how many calls are
+    """Either `path`, a capture file, or `interface`, to capture on (`any`: on all). `engine`: what captures there. `ports`:
+    where SIP over TCP and SCTP is spoken, and UDP that does not look like SIP matters (keep-alives, TLS); SIP over UDP is
+    told by its looks on whatever port. `tunnels`: carriers whose frames are taken whole, to be looked into. `media_ports`:
+    UDP ports that are taken whatever they hold. `capture_socket`: where the capture service is met. `buffer_mb`: how much it
+    keeps for an agent that is away. `pbx`, `trunks`, `services`: see `collectors.sip.site.Site`. `calls`: how many calls are
     followed at once; beyond, the oldest is handed in as it stands."""
 
     path: str = ""
+    interface: Annotated[str, Meta(pattern=r"^[^\s/]{0,15}$")] = ""
+    engine: Literal["afpacket"] = "afpacket"
+    ports: tuple[str, ...] = ("5060-5061", "5080")
+    tunnels: tuple[Literal["gre", "erspan", "vxlan", "ipip", "gtp", "pppoe"], ...] = ()
+    media_ports: tuple[str, ...] = ()
+    capture_socket: str = "/run/pegcount/capture.sock"
+    buffer_mb: Annotated[int, Meta(ge=16, le=4_096)] = 64
     pbx: tuple[str, ...] = ()
     trunks: dict[str, str] = {}
     services: dict[str, str] = {}
     calls: Annotated[int, Meta(ge=100, le=1_000_000)] = Limits().calls
 
+    def __post_init__(self) -> None:
+        """Raises ValueError, so that a wrong configuration is told with its place in the file."""
+        for key, texts in (("ports", self.ports), ("media_ports", self.media_ports)):
+            try:
+                parse_ports(texts)
+            except ValueError as error:
+                raise ValueError(f"{key} {error}") from error
+
+    @property
+    def site(self) -> Site:
+        return Site(pbx=self.pbx, trunks=self.trunks, services=self.services)
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(calls=self.calls)
+
     def capture(self, path: Path) -> Capture:
-        site = Site(pbx=self.pbx, trunks=self.trunks, services=self.services)
-        return Capture(path, site, Limits(calls=self.calls))
+        return Capture(path, self.site, self.limits)
 
 
 class SipCollector:
@@ -63,6 +90,14 @@ class SipCollector:
         )
 
 
+def _open(config: SipConfig, context: Context) -> Collector:
+    if not config.interface:
+        return SipCollector(config, context)
+    from collectors.sip.live.open import open_live  # here, since who only reads a file needs none of it
+
+    return open_live(config, context)
+
+
 def read(path: Path, config: SipConfig) -> Iterator[Batch]:
     """The batches of one file. Raises SourceUnavailable and SourceMisconfigured."""
     return config.capture(path).batches()
@@ -74,4 +109,4 @@ def sniff(name: str, head: bytes) -> int:
     return 90 if magic in PCAP_MAGIC or magic == PCAPNG_MAGIC else 0
 
 
-KIND = Kind(name="sip", config=SipConfig, leg=SipLeg, join=join, open=SipCollector, read=read, sniff=sniff)
+KIND = Kind(name="sip", config=SipConfig, leg=SipLeg, join=join, open=_open, read=read, sniff=sniff)

@@ -4,20 +4,24 @@ Laws
 - One collector for all sources: what differs between them stays behind `PacketSource`.
 - A checkpoint is a place in the source and the stream's state at that place. Between two snapshots a batch repeats the last
   one: what comes again from there has the same keys.
+- A source that fails, and an agent that stops, leave a checkpoint of where the stream stands: what a source cannot give
+  again (a capture service that is gone) was not heard in vain.
 - A source is told that it may forget when a checkpoint behind that place is durable, not before.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
 
-from collectors.contract import Batch, Probe, Sink
+from collectors.contract import Batch, Probe, Sink, SourceError
 from collectors.io.cadence import Cadence
-from collectors.sip.live.source import PacketSource
+from collectors.sip.live.source import Frame, PacketSource
 from collectors.sip.live.stream import LiveStream, slices
+from collectors.sip.packets import SipPacket
 
 TAKE_AT_MOST = 20_000
 """A batch ends here at the latest, so that its memory is bounded while a backlog is worked off: some 3,000 calls."""
@@ -26,6 +30,8 @@ SLICE_S = 0.005
 """How long frames are decoded before others have their turn again; at 200,000 a second 1,000 arrive meanwhile."""
 IDLE_S = 1.0
 """How often the clock is looked at while nothing arrives; the shortest of the tracker's spans is two seconds."""
+LEAVE_S = 5.0
+"""How long the last checkpoint may take: a ledger without room must not hold up the end."""
 
 
 class Checkpoint(Struct, frozen=True, array_like=True):
@@ -80,7 +86,12 @@ class LiveCollector:
         checkpoint = checkpoint or self._checkpoint(kept)
         read_bytes = 0
         while True:
-            read_bytes += await self._take()
+            try:
+                taken = await source.take(TAKE_AT_MOST, IDLE_S)
+            except (SourceError, asyncio.CancelledError):
+                await self._leave(sink)
+                raise
+            read_bytes += await self._feed(taken)
             records, rejects = stream.drain()
             due = cadence.due(read_bytes)
             if due:
@@ -102,9 +113,20 @@ class LiveCollector:
     def _checkpoint(self, position: bytes) -> bytes:
         return _encode(Checkpoint(VERSION, position, self._stream.snapshot()))
 
-    async def _take(self) -> int:
-        """Feed what has arrived, up to a batch; gives its octets. Where nothing arrives within a second, time goes on."""
-        taken = await self._source.take(TAKE_AT_MOST, IDLE_S)
+    async def _leave(self, sink: Sink) -> None:
+        records, rejects = self._stream.drain()
+        newest_ms = self._stream.newest_us // 1000
+        last = Batch(
+            records=records,
+            rejects=rejects,
+            checkpoint=self._checkpoint(self._source.position),
+            source_time_ms=newest_ms,
+        )
+        with suppress(TimeoutError):
+            await asyncio.wait_for(sink.put(last), LEAVE_S)
+
+    async def _feed(self, taken: Sequence[Frame | SipPacket]) -> int:
+        """Gives the octets fed. Where nothing has arrived, time goes on by this machine's clock."""
         if not taken:
             self._stream.tick(round((time.monotonic() - self._fed_at) * 1_000_000))
             return 0

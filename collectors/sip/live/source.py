@@ -3,8 +3,9 @@
 Laws
 - What `take` gave comes again after a restart unless `release` has been told a position at or behind it (as far as the
   source can: what was lost meanwhile is counted, never passed over in silence).
-- A source raises SourceUnavailable and SourceMisconfigured (collectors/contract.py), each cause with a message of its own,
-  and nothing else.
+- `take`, when it is cancelled or raises, has taken nothing: `position` stands where it stood.
+- A source raises SourceUnavailable and SourceMisconfigured (collectors/contract.py), each cause with a code of its own
+  (trouble.py), and nothing else.
 """
 
 from collections.abc import Sequence

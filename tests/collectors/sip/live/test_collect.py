@@ -90,13 +90,31 @@ async def test_killed_in_the_midst_it_goes_on_at_its_checkpoint_and_no_call_is_l
     assert source.released > 0
 
 
+async def test_what_a_failing_source_gave_is_in_the_last_checkpoint_though_it_cannot_give_it_again() -> None:
+    half = len(PACKETS) // 2
+
+    class Breaking(Memory):
+        async def take(self, at_most: int, wait_s: float) -> Sequence[Frame | SipPacket]:
+            if self.next == half:
+                raise SourceUnavailable("the service is gone")
+            return await super().take(at_most, wait_s)
+
+    before, after = Kept(), Kept()
+    with pytest.raises(SourceUnavailable):
+        await LiveCollector(Breaking(live(PACKETS[:half])), stream).run(before, None)
+    rest = Memory([*live(PACKETS[:0])])
+    rest.held = [live([LATER])[0]] * half + live([*PACKETS[half:], LATER])
+    async with running(rest, after, before.checkpoint):
+        await until(lambda: len({*before.keys, *after.keys}) == 9)
+
+
 async def test_nothing_is_released_that_is_not_durable() -> None:
     source, sink = Memory(live([*PACKETS, LATER])), Kept()
     async with running(source, sink):
         await until(lambda: len(sink.legs) == 9)
         assert source.released == 0, "no snapshot is behind it yet"
     again = Kept()
-    async with running(source, again, sink.checkpoint):
+    async with running(source, again, sink.batches[0].checkpoint):
         await until(lambda: len(again.legs) == 9)
     assert sorted(again.keys) == sorted(sink.keys)
 
