@@ -52,7 +52,7 @@ class LiveCollector:
         self._source = source
         self._make_stream = make_stream
         self._stream = make_stream()
-        self._resumed_without_state = 0
+        self._counters = {"resumed_without_state": 0}
         self._fed_at = time.monotonic()
 
     async def run(self, sink: Sink, checkpoint: bytes | None) -> None:
@@ -75,7 +75,7 @@ class LiveCollector:
                 raise ValueError(f"checkpoint version {known.version}")
             self._stream.restore(known.state)
         except (msgspec.DecodeError, ValueError):
-            self._resumed_without_state += 1
+            self._counters["resumed_without_state"] += 1
             self._stream = self._make_stream()
             return None
         return known
@@ -147,6 +147,6 @@ class LiveCollector:
             counters={
                 **self._stream.counters,
                 **self._source.counters,
-                "resumed_without_state": self._resumed_without_state,
+                **self._counters,
             },
         )
