@@ -3,10 +3,12 @@
 Laws
 - Nothing here raises: an address that is broken is read as far as it goes, `address_problem` says what is wrong.
 - Text comes out as `str`; bytes that are not UTF-8 come out escaped, so that two different ones stay different.
+- What comes out is short, whatever comes in: of what is longer than anybody makes it, the beginning and a digest are kept.
 """
 
 import re
 from functools import lru_cache
+from hashlib import blake2b
 from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct
@@ -20,8 +22,28 @@ class Address(Struct, frozen=True, gc=False):
     params: bytes
 
 
-_USUAL = re.compile(rb'(?:"[^"\\<>]*" ?|[A-Za-z0-9 .!%*_+`\'~-]*)<([^<>" \t]+)>(?:;tag=([^;,"<> \t]+))?')
+WORD_MAX_BYTES = 256
+"""A Call-ID, a tag, a user part, a User-Agent: RFC 3261 sets no limit, and nobody needs as much. Of twenty thousand calls some
+ten of these are kept each."""
+
+URI_MAX_BYTES = 1_024
+"""A URI with all its parameters, on its way to what is kept of it."""
+
+_DIGEST_BYTES = 12
+
+_USUAL = re.compile(
+    rb'(?:"[^"\\<>]*" ?|[A-Za-z0-9 .!%%*_+`\'~-]*)<([^<>" \t]{1,%d})>(?:;tag=([^;,"<> \t]{1,%d}))?'
+    % (URI_MAX_BYTES, WORD_MAX_BYTES)
+)
 """From and To as nearly everybody writes them: URI and tag."""
+
+
+def short(value: bytes, limit: int = WORD_MAX_BYTES) -> bytes:
+    """The value itself, or where it is longer than `limit`, its beginning and a digest, so that two stay different."""
+    if len(value) <= limit:
+        return value
+    digest = blake2b(value, digest_size=_DIGEST_BYTES).hexdigest().encode()
+    return value[: limit - 1 - len(digest)] + b"~" + digest
 
 
 usual = _USUAL.fullmatch
@@ -35,7 +57,7 @@ def uri_of(value: bytes) -> bytes:
 
 
 def text(value: bytes) -> str:
-    return value.decode("utf-8", "backslashreplace")
+    return (value if len(value) <= WORD_MAX_BYTES else short(value)).decode("utf-8", "backslashreplace")
 
 
 def _quote_end(value: bytes, start: int) -> int:
@@ -61,11 +83,12 @@ def read_address(value: bytes) -> Address:
     opened = _angle(value)
     if opened < 0:  # section 20.10: without <>, parameters belong to the header
         uri, semicolon, params = value.partition(b";")
-        return Address(b"", uri.strip(), semicolon + params)
+        return Address(b"", short(uri.strip(), URI_MAX_BYTES), semicolon + params)
     closed = value.find(b">", opened)
     if closed < 0:
         closed = len(value)
-    return Address(value[:opened].strip(), value[opened + 1 : closed].strip(), value[closed + 1 :])
+    uri = short(value[opened + 1 : closed].strip(), URI_MAX_BYTES)
+    return Address(value[:opened].strip(), uri, value[closed + 1 :])
 
 
 def address_problem(value: bytes) -> str:
@@ -129,7 +152,7 @@ def tag(value: bytes) -> bytes:
     found = usual(value)
     if found:
         return found[2] or b""
-    return param(read_address(value).params, b"tag") or b""
+    return short(param(read_address(value).params, b"tag") or b"")
 
 
 @lru_cache(2048)

@@ -5,7 +5,7 @@ Laws
 - It keeps nothing but its result. Most messages (100, 180, ACK, retransmissions) need no more than this.
 """
 
-from collectors.sip.address import usual
+from collectors.sip.address import WORD_MAX_BYTES, usual
 from collectors.sip.names import METHODS
 
 Brief = tuple[bytes, int, bytes, bytes]
@@ -32,7 +32,12 @@ def brief(data: bytes) -> Brief | None:
     if call_id[:1] != b" " or cseq[:1] != b" " or rest[0] in _BLANK:
         return None
     call_id, cseq = call_id[1:], cseq[1:]
-    if not call_id or _SPACE in call_id or _TAB in call_id or (cseq not in _usual_cseqs and not _is_usual(cseq)):
+    if (
+        not 0 < len(call_id) <= WORD_MAX_BYTES
+        or _SPACE in call_id
+        or _TAB in call_id
+        or (cseq not in _usual_cseqs and not _is_usual(cseq))
+    ):
         return None
     method, status = start
     return method, status, call_id, cseq
@@ -69,7 +74,9 @@ def _in_any_order(data: bytes) -> Brief | None:
     at = data.find(b"\r\nCall-ID:", 0, end) + 10
     stop = data.find(b"\r\n", at)
     call_id = data[at + 1 : stop]
-    if at < 10 or data[at] != _SPACE or not call_id or _SPACE in call_id or _TAB in call_id or data[stop + 2] in _BLANK:
+    if at < 10 or data[at] != _SPACE or _SPACE in call_id or _TAB in call_id or data[stop + 2] in _BLANK:
+        return None
+    if not 0 < len(call_id) <= WORD_MAX_BYTES:
         return None
     at = data.find(b"\r\nCSeq:", 0, end) + 7
     stop = data.find(b"\r\n", at)

@@ -11,6 +11,7 @@ Laws
 from collectors.records import FeatureUse, Record
 from collectors.sip import dialog as machine
 from collectors.sip.address import listed, tag, text, uri_of, user
+from collectors.sip.address import short as shortened
 from collectors.sip.brief import Brief, to_tag
 from collectors.sip.cause import may_tell
 from collectors.sip.features import of_invite
@@ -141,7 +142,7 @@ class Calls(Table):
             message.cseq,
         )
         if b"Session-ID" in message.first:
-            invite.session = message.get(b"Session-ID")
+            invite.session = shortened(message.get(b"Session-ID"))
         invite.features.extend(of_invite(message, invite.caller, packet.at_us // 1000))
         if message.uri[:5].lower() == b"sips:" or packet.transport == "tls":
             invite.features.append(FeatureUse(code="encrypted_call", endpoint="", at_ms=packet.at_us // 1000))

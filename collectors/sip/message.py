@@ -10,11 +10,15 @@ Laws
 
 from msgspec import Struct
 
-from collectors.sip.address import address_problem, tag, uri_of
+from collectors.sip.address import URI_MAX_BYTES, address_problem, short, tag, uri_of
 from collectors.sip.names import SINGLE, canonical
 
 SEQUENCE_MAX = 2**31 - 1
 """RFC 3261 section 8.1.1.5: a sequence number is less than 2**31."""
+
+
+METHOD_MAX_BYTES = 64
+"""The longest name of a method that is taken for one; the longest registered one has nine letters."""
 
 
 class Malformed(Exception):
@@ -70,7 +74,7 @@ def parse(data: bytes) -> Message:
     lines = _lines(head)
     method, uri, status = _start_line(lines[0], problems)
     first, more = _headers(lines, problems)
-    call_id = first.get(b"Call-ID", b"")
+    call_id = short(first.get(b"Call-ID", b""))
     if not call_id:
         raise Malformed("no_call_id", "the message has no Call-ID, so that it belongs to no call")
     cseq = _cseq(first.get(b"CSeq", b""), method, problems)
@@ -115,7 +119,7 @@ def _start_line(line: bytes, problems: list[str]) -> tuple[bytes, bytes, int]:
     method, uri = parts[0], b" ".join(parts[1:-1])
     if len(parts) > 3 or line != b" ".join(parts) or uri[:1] == b"<":
         problems.append("request_line")
-    return method, uri.strip(b"<>"), 0
+    return method, short(uri.strip(b"<>"), URI_MAX_BYTES), 0
 
 
 def _status(line: bytes) -> int:
@@ -151,7 +155,7 @@ def _headers(lines: list[bytes], problems: list[str]) -> tuple[dict[bytes, bytes
 
 def _cseq(value: bytes, method: bytes, problems: list[str]) -> bytes:
     parts = value.split()
-    if len(parts) != 2 or not parts[0].isdigit():
+    if len(parts) != 2 or not parts[0].isdigit() or len(parts[1]) > METHOD_MAX_BYTES:
         raise Malformed("cseq", f"CSeq {value[:40]!r} is not a number and a method")
     number = int(parts[0][:20])
     if number > SEQUENCE_MAX or len(parts[0]) > 20:

@@ -8,7 +8,7 @@ Laws
 
 from itertools import repeat
 
-from collectors.sip.address import usual
+from collectors.sip.address import URI_MAX_BYTES, usual
 from collectors.sip.brief import Brief
 from collectors.sip.message import Message, parse
 from collectors.sip.names import NAMES, are_plain
@@ -37,7 +37,7 @@ def quick(data: bytes, short: Brief) -> Message | None:
         if not length.isdigit() or len(length) > 8 or int(length) > len(body):
             return None
         body = body[: int(length)]
-    if method and (cseq[-len(method) :] != method or uri[:1] == b"<" or _odd(first)):
+    if method and (cseq[-len(method) :] != method or uri[:1] == b"<" or len(uri) > URI_MAX_BYTES or _odd(first)):
         return None
     if status:
         return Message(method, uri, status, call_id, cseq, first, [], body, [])

@@ -4,7 +4,7 @@ from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct
 
-from collectors.sip.address import param, read_address, text, user
+from collectors.sip.address import param, read_address, short, text, user
 
 
 class Replaces(Struct, frozen=True, gc=False):
@@ -18,7 +18,8 @@ def read_replaces(value: bytes) -> Replaces | None:
     if not call_id.strip():
         return None
     params = b";" + rest
-    return Replaces(call_id.strip(), param(params, b"to-tag") or b"", param(params, b"from-tag") or b"")
+    to_tag, from_tag = param(params, b"to-tag") or b"", param(params, b"from-tag") or b""
+    return Replaces(short(call_id.strip()), short(to_tag), short(from_tag))
 
 
 def refer_target(value: bytes) -> tuple[str, Replaces | None]:

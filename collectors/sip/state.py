@@ -94,13 +94,16 @@ class Refer(Struct, array_like=True):
 
 class Group(Struct, array_like=True):
     """One call: all dialogs that belong to it, in the order in which they began. `due_us` is when to look at it next;
-    `emitted_us` when its legs were handed in: it is then kept to know retransmissions again."""
+    `emitted_us` when its legs were handed in: it is then kept to know retransmissions again. `rank` and `heard_us` are
+    `room`'s: what it was, and when it was last heard of, when it was last looked at."""
 
     id: int
     started_us: int
     dialogs: list[Dialog] = []
     due_us: int = 0
     emitted_us: int = 0
+    rank: int = 0
+    heard_us: int = 0
 
 
 class Transaction(Struct, array_like=True):

@@ -8,21 +8,21 @@ Laws
 
 from collections import deque
 from heapq import heapify, heappop, heappush
-from itertools import islice
 
 from collectors.records import Record
 from collectors.sip import dialog as machine
 from collectors.sip.correlate import Correlator
 from collectors.sip.legs import legs_of
 from collectors.sip.limits import Limits
+from collectors.sip.room import Room
 from collectors.sip.site import Site
 from collectors.sip.state import ENDED, Dialog, Group, Refer
 
 RECHECK_US = 256_000_000
 """A call's timer is looked at again at least this often, so that the timers of calls that ended early do not pile up."""
 
-EVICTION_LOOKS_AT = 64
-"""Among how many of the oldest calls an unanswered one is looked for when room must be made."""
+TIMERS_MIN, TIMERS_PER_CALL = 4_096, 4
+"""Beyond so many, timers are set anew: those of calls that are gone would pile up until they are due. A call has one or two."""
 
 
 class Table:
@@ -38,6 +38,8 @@ class Table:
         self.correlator = Correlator(site, limits)
         self.serial = 0
         self.timers: list[tuple[int, int]] = []
+        self.room = Room()
+        """The calls in progress, those first that go first when room must be made."""
         self.over: deque[Group] = deque()
         """Calls that were handed in, in that order."""
 
@@ -47,8 +49,9 @@ class Table:
         if len(self.groups) >= self.limits.calls:
             self._evict(at_us)
         self.serial += 1
-        group = Group(self.serial, at_us)
+        group = Group(self.serial, at_us, heard_us=at_us)
         self.groups[group.id] = group
+        self.room.add(group)
         return group
 
     def _attach(self, group: Group, dialog: Dialog) -> None:
@@ -153,12 +156,15 @@ class Table:
 
     def _emit(self, group: Group, now_us: int) -> None:
         group.emitted_us = now_us
+        self.room.remove(group)
         self.over.append(group)
         self.records.extend(legs_of(group, self.site))
         self.counters["calls"] += 1
 
     def _drop(self, group: Group) -> None:
         del self.groups[group.id]
+        if len(self.timers) > TIMERS_MIN and len(self.timers) > TIMERS_PER_CALL * len(self.groups):
+            self._set_timers()
         for dialog in group.dialogs:
             self._forget(dialog)
 
@@ -175,15 +181,11 @@ class Table:
             del self.threads[dialog.call_id]
 
     def _evict(self, now_us: int) -> None:
-        """Make room: a call that was handed in already, else the oldest unanswered one, else the oldest."""
-        if self.over:
-            self._drop(self.over.popleft())
-            return
-        oldest = list(islice(self.groups.values(), EVICTION_LOOKS_AT))
-        group = next((group for group in oldest if not any(d.answered_us for d in group.dialogs)), oldest[0])
-        self.counters["calls_evicted"] += 1
-        self._close(group, now_us, "assumed")
-        self._drop(self.over.pop())
+        """Make room: a call that was handed in already, else the one that goes first."""
+        if not self.over and (group := self.room.first()) is not None:
+            self.counters["calls_evicted"] += 1
+            self._close(group, now_us, "assumed")
+        self._drop(self.over.popleft())
 
     def _close(self, group: Group, now_us: int, ending: str) -> None:
         for dialog in group.dialogs:
@@ -203,8 +205,16 @@ class Table:
             self._drop(self.over.popleft())
         self.timers.clear()
 
+    def _set_timers(self) -> None:
+        self.timers[:] = [(group.due_us, group.id) for group in self.groups.values() if not group.emitted_us]
+        heapify(self.timers)
+
+    def kept(self) -> list[Group]:
+        """All that `restore` needs back, in its order."""
+        return [*self.over, *self.room.in_order()]
+
     def restore(self, groups: list[Group], refers: list[Refer], serial: int) -> None:
-        self.groups = {group.id: group for group in groups}
+        self.groups = {group.id: group for group in sorted(groups, key=lambda one: one.id)}
         self.serial = serial
         self.correlator.refers = refers
         dialogs = sorted((dialog for group in groups for dialog in group.dialogs), key=lambda dialog: dialog.serial)
@@ -213,9 +223,8 @@ class Table:
                 self.threads.setdefault(dialog.call_id, []).append(dialog)
             if dialog.phase != ENDED:
                 self.correlator.add(dialog)
-        over = sorted(
-            (group for group in groups if group.emitted_us), key=lambda one: (one.emitted_us, one.due_us, one.id)
-        )
-        self.over = deque(over)
-        self.timers = [(group.due_us, group.id) for group in groups if not group.emitted_us]
-        heapify(self.timers)
+        self.over = deque(group for group in groups if group.emitted_us)
+        for group in groups:
+            if not group.emitted_us:
+                self.room.add(group)
+        self._set_timers()

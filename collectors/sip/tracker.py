@@ -94,6 +94,7 @@ class Tracker:
         }
         self._other: Handler = self._calls.touch
         self._streams: dict[str, Framer] = {}
+        self._stream_bytes = 0
         self._packets = 0
         self._now_us = 0
         self._back_us = self._due_us = 0
@@ -126,16 +127,25 @@ class Tracker:
     def _feed_stream(self, packet: SipPacket) -> None:
         flow = f"{packet.transport} {packet.src} {packet.dst}"
         framer = self._streams.pop(flow, None) or Framer(self.limits.message_bytes)
+        self._stream_bytes -= len(framer.rest)
         broken = framer.broken
         for message in framer.feed(packet.payload):
             self._read(packet, message)
         if framer.broken > broken:
             self._counts["stream_messages_lost"] += framer.broken - broken
         if framer.rest:
-            if len(self._streams) >= self.limits.streams:
-                del self._streams[next(iter(self._streams))]
-                self._counts["streams_evicted"] += 1
-            self._streams[flow] = framer
+            self._keep_stream(flow, framer)
+
+    def _keep_stream(self, flow: str, framer: Framer) -> None:
+        """An unfinished message; what was heard of least recently makes room for it."""
+        limits, size = self.limits, len(framer.rest)
+        while self._streams and (
+            len(self._streams) >= limits.streams or self._stream_bytes + size > limits.streams_bytes
+        ):
+            self._stream_bytes -= len(self._streams.pop(next(iter(self._streams))).rest)
+            self._counts["streams_evicted"] += 1
+        self._streams[flow] = framer
+        self._stream_bytes += size
 
     def _read(self, packet: SipPacket, data: bytes) -> None:
         short = brief(data)
@@ -237,6 +247,7 @@ class Tracker:
         if self._streams:
             self._counts["stream_messages_lost"] += len(self._streams)
         self._streams.clear()
+        self._stream_bytes = 0
 
     def snapshot(self) -> bytes:
         """All that is known of calls in progress, bindings and unfinished streams. Drain first: records that wait to be
@@ -250,7 +261,7 @@ class Tracker:
                 self._packets,
                 calls.serial,
                 registrar.swept_us,
-                list(calls.groups.values()),
+                calls.kept(),
                 calls.correlator.refers,
                 registrar.transactions,
                 registrar.bindings,
@@ -270,6 +281,7 @@ class Tracker:
         self._now_us, self._due_us, self._packets = known.now_us, known.due_us, known.packets
         self._back_us = known.now_us - BACK_STEP_US
         self._streams = known.streams
+        self._stream_bytes = sum(len(framer.rest) for framer in known.streams.values())
         self._counts.clear()
         self._counts.update(known.counters)
         self._messages, self._registers = self._counts.pop("messages"), self._counts.pop("registers")
