@@ -5,6 +5,7 @@ A file has an end, and calls that are open there are handed in as such. Nothing 
 
 import mmap
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -16,12 +17,14 @@ from collectors.contract import Batch, SourceUnavailable
 from collectors.hep.decode import MAGIC, packet_length
 from collectors.hep.stream import HepStream
 from collectors.io.segment import DATAGRAM_MAX_BYTES
-from collectors.net.frames import PCAP_MAGIC, PCAPNG_MAGIC, CaptureError, frames
-from collectors.net.layers import NotUnderstood, transport_of
+from collectors.net.bounds import Bounds
+from collectors.net.frames import GZIP_MAGIC, MAGIC_BYTES, PCAP_MAGIC, PCAPNG_MAGIC, CaptureError, frames, unzipped_head
+from collectors.net.ip import UDP
+from collectors.net.layers import Layers
 from collectors.records import Reject
 
 BATCH_PACKETS = 5_000
-CAPTURE_MAGICS = (*PCAP_MAGIC, PCAPNG_MAGIC)
+CAPTURE_MAGICS = (*PCAP_MAGIC, PCAPNG_MAGIC, GZIP_MAGIC)
 UDP_HEADER_BYTES = 8
 SNIFF_HEP_WITHIN_BYTES = 512
 """A capture's own heads and those of Ethernet, VLAN, IP and UDP come to under 300 bytes before the first payload."""
@@ -31,6 +34,7 @@ RAW_SURE, CAPTURE_SURE = 100, 95
 
 
 def sniff(name: str, head: bytes) -> int:
+    head = unzipped_head(head)
     if head.startswith(MAGIC):
         return RAW_SURE
     if head.startswith(CAPTURE_MAGICS) and MAGIC in head[:SNIFF_HEP_WITHIN_BYTES]:
@@ -75,7 +79,7 @@ def _damaged(path: Path, error: CaptureError) -> Reject:
 
 def _pieces(path: Path) -> Iterator[Piece]:
     with path.open("rb") as file:
-        if file.read(4) in CAPTURE_MAGICS:
+        if file.read(MAGIC_BYTES).startswith(CAPTURE_MAGICS):
             file.seek(0)
             yield from _captured(file)
         elif path.stat().st_size:
@@ -85,15 +89,15 @@ def _pieces(path: Path) -> Iterator[Piece]:
 
 def _captured(file: BinaryIO) -> Iterator[Piece]:
     """The UDP datagrams of a capture that begin as HEP3 does, on whatever port."""
+    layers = Layers(Bounds(), Counter())
     for number, (at_us, link_type, frame) in enumerate(frames(file), 1):
-        try:
-            transport, _, _, at, _, available = transport_of(link_type, frame)
-        except NotUnderstood:
+        found = layers.find(at_us, link_type, frame)
+        if found is None:
             continue
+        protocol, _, _, buffer, at, end = found
         payload = at + UDP_HEADER_BYTES
-        if transport == "udp" and frame.startswith(MAGIC, payload):
-            length = int.from_bytes(frame[at + 4 : at + 6], "big")
-            yield Piece(f"packet {number}", at_us, frame[payload : min(available, at + length)])
+        if protocol == UDP and buffer.startswith(MAGIC, payload):
+            yield Piece(f"packet {number}", at_us, buffer[payload:end])
 
 
 def _raw(data: mmap.mmap, received_us: int) -> Iterator[Piece]:

@@ -4,14 +4,16 @@ Laws
 - Bounded memory: one chunk of CHUNK_BYTES and the frame that lies across its end.
 - A file that is no capture at all raises `NotACapture`. One that breaks off or goes wrong in its midst gives all frames
   before, then raises `Damaged`, which says where.
+- A file compressed by gzip is read as what is in it; `Damaged` tells the octet of what was compressed.
 - Times are whole microseconds since the epoch, whatever the file's resolution.
 
 Formats: https://www.tcpdump.org/manpages/pcap-savefile.5.html and draft-ietf-opsawg-pcapng.
 """
 
+import zlib
 from collections.abc import Iterator
 from struct import Struct as Layout
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from msgspec import Struct
 
@@ -48,6 +50,9 @@ PCAP_MAGIC = {  # magic number: byte order, nanoseconds
     b"\xa1\xb2\x3c\x4d": (">", True),
 }
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
+GZIP_MAGIC = b"\x1f\x8b\x08"
+GZIP_WINDOW = 31
+"""zlib's word for a gzip head and trailer, whose checksum it checks."""
 MAGIC_BYTES = 4
 
 
@@ -61,20 +66,72 @@ def frames(file: BinaryIO) -> Iterator[Frame]:
         yield at_us, link_type, buffer[begin:end]
 
 
+def unzipped_head(head: bytes) -> bytes:
+    """The first octets of a file, as they stand in it where it is compressed."""
+    if not head.startswith(GZIP_MAGIC):
+        return head
+    try:
+        return zlib.decompressobj(wbits=GZIP_WINDOW).decompress(head, CHUNK_BYTES)
+    except zlib.error:
+        return b""
+
+
 def spans(file: BinaryIO) -> Iterator[Span]:
     """The same without a copy of each. Raises CaptureError."""
-    magic = file.read(MAGIC_BYTES)
+    source: Readable = file
+    magic = source.read(MAGIC_BYTES)
+    if magic.startswith(GZIP_MAGIC):
+        source = _Unzipped(magic, file)
+        magic = source.read(MAGIC_BYTES)
     if magic in PCAP_MAGIC:
-        return _pcap(file, *PCAP_MAGIC[magic])
+        return _pcap(source, *PCAP_MAGIC[magic])
     if magic == PCAPNG_MAGIC:
-        return _pcapng(file)
+        return _pcapng(source)
     raise NotACapture("this is neither a pcap nor a pcapng file")
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Unzipped:
+    """What is in a gzip file, which may have several members (RFC 1952 section 2.2); `head` is what was read of it already."""
+
+    def __init__(self, head: bytes, file: BinaryIO) -> None:
+        self._file = file
+        self._raw = head
+        self._engine = zlib.decompressobj(wbits=GZIP_WINDOW)
+        self._offset = 0
+
+    def read(self, size: int, /) -> bytes:
+        """Empty at the end. Raises Damaged."""
+        data = b""
+        while not data and self._goes_on():
+            try:
+                data = self._engine.decompress(self._raw, size)
+            except zlib.error as fault:
+                raise Damaged(f"the compressed file is broken ({fault})", self._offset) from fault
+            if not (data or self._raw or self._engine.eof):
+                raise Damaged("the compressed file breaks off", self._offset)
+            self._raw = self._engine.unused_data or self._engine.unconsumed_tail
+        return data
+
+    def _goes_on(self) -> bool:
+        """Whether there is more to decompress; afterwards `_raw` is what comes next, or empty where the file has no more."""
+        if not self._raw:
+            self._raw = self._file.read(CHUNK_BYTES)
+            self._offset += len(self._raw)
+        if self._engine.eof:
+            if not self._raw.strip(b"\0"):  # tape blocks are padded
+                return False
+            self._engine = zlib.decompressobj(wbits=GZIP_WINDOW)
+        return True
 
 
 class _Window(Struct):
     """A run of the file in memory: `need` makes sure that so many octets lie from `at` on."""
 
-    file: BinaryIO
+    file: Readable
     offset: int
     """of data[0] in the file"""
     data: bytes = b""
@@ -100,7 +157,7 @@ class _Window(Struct):
         return len(self.data) - self.at
 
 
-def _pcap(file: BinaryIO, order: str, nanoseconds: bool) -> Iterator[Span]:
+def _pcap(file: Readable, order: str, nanoseconds: bool) -> Iterator[Span]:
     window = _Window(file, MAGIC_BYTES)
     if not window.need(20):
         raise window.damaged("the file header breaks off")
@@ -148,7 +205,7 @@ class _Section(Struct):
     interfaces: list[_Interface] = []
 
 
-def _pcapng(file: BinaryIO) -> Iterator[Span]:
+def _pcapng(file: Readable) -> Iterator[Span]:
     window = _Window(file, 0, PCAPNG_MAGIC)
     section = _Section("<")
     last_us = 0

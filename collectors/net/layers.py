@@ -1,167 +1,148 @@
-"""From a captured frame to the datagram or segment in it: link layer, VLAN tags, IPv4, IPv6, UDP, TCP.
+"""From a captured frame to the transport packet in it, through VLANs, tunnels and fragments.
 
 Laws
-- `transport_of` gives what it found or says why there is nothing; it never raises, whatever the bytes.
-- Lengths come from the IP header, never from the frame, so that padding is not payload; what was cut off by the capture's
-  snap length is read as far as it goes.
-- Fragments, tunnels and other transports are named as not understood; nothing is guessed of them.
+- `find` gives what it found or counts why there is nothing; it never raises, whatever the bytes.
+- Lengths come from the innermost headers, so that padding is not payload; what was cut off by the capture's snap length is
+  read as far as it goes, and counted.
+- What is kept is bounded: unfinished fragments, and the marks of the last datagrams where duplicates are looked for.
 """
 
-from collections.abc import Callable
-from ipaddress import IPv6Address
+from collections.abc import MutableMapping
 from struct import Struct as Layout
 from struct import error as LayoutError
 
-Found = tuple[str, bytes, bytes, int, int, int]
-"""`udp` or `tcp`, source address, destination address (packed), where the transport header begins, where the packet ends by
-its IP header, and where it ends in the capture."""
+from msgspec import Struct
 
-_TWO = Layout(">H")
+from collectors.net.bounds import Bounds
+from collectors.net.duplicates import Duplicates
+from collectors.net.fragments import IPV4_TIMEOUT_US, IPV6_TIMEOUT_US, Fragments, Unfinished
+from collectors.net.ip import SCTP, TCP, UDP, Header, after_extensions, ipv4, ipv6
+from collectors.net.links import IPV4, IPV6, LINK_TYPES, TWICE, NotUnderstood
+from collectors.net.tunnels import ETHERTYPES, IP_PROTOCOLS, UDP_PORTS
 
-VLAN_TYPES = frozenset((0x8100, 0x88A8, 0x9100))
-"""802.1Q, 802.1ad, and what switches used for QinQ before it."""
-VLAN_TAGS_MAX = 4
+Found = tuple[int, bytes, bytes, bytes, int, int]
+"""Protocol number, source and destination address (packed), a buffer, where the transport header begins therein, and where
+its payload ends."""
 
-IPV4, IPV6 = 0x0800, 0x86DD
-UDP, TCP = 17, 6
-TRANSPORTS = {UDP: "udp", TCP: "tcp"}
+LAYERS_MAX = 24
+"""Headers within each other: two tags, a tunnel with a tag and another tunnel in it come to ten. A frame made to nest for
+ever ends here."""
 
-IPV6_SKIPPED = frozenset((0, 43, 60, 135, 139, 140))
-"""Hop-by-hop, routing, destination options, mobility, HIP, shim6: each with its length in its second octet (RFC 7045)."""
-IPV6_FRAGMENT, AUTHENTICATION = 44, 51
-IPV6_HEADERS_MAX = 16
+HEADER_BYTES = {UDP: 8, TCP: 20, SCTP: 12}
 
-NOT_UNDERSTOOD = {4: "ip_in_ip", 41: "ip_in_ip", 47: "gre", 132: "sctp"}
-"""Protocol numbers that may carry SIP and are not read here, as counted."""
-
-
-class NotUnderstood(Exception):
-    """Nothing to read in this frame; the argument is the counter's name."""
+_TUNNELS = frozenset(IP_PROTOCOLS)
+_UDP = Layout(">HHH")
 
 
-def ethernet(frame: bytes) -> int:
-    return _after_type(frame, 12)
+class LayersState(Struct, array_like=True):
+    ipv4: dict[bytes, Unfinished] = {}
+    ipv6: dict[bytes, Unfinished] = {}
 
 
-def _after_type(frame: bytes, at: int) -> int:
-    """Where the IP header begins, given where the EtherType stands."""
-    for _ in range(VLAN_TAGS_MAX + 1):
-        kind = _TWO.unpack_from(frame, at)[0]
-        if kind in (IPV4, IPV6):
-            return at + 2
-        if kind not in VLAN_TYPES:
-            raise NotUnderstood("not_ip")
-        at += 4
-    raise NotUnderstood("not_ip")
+class Layers:
+    """`duplicates`: whether what a capture holds twice is told once; None: where its link type says that it may."""
 
+    def __init__(self, bounds: Bounds, counters: MutableMapping[str, int], duplicates: bool | None = None) -> None:
+        self.counters = counters
+        self._duplicates = Duplicates()
+        self._dedup = duplicates
+        self._ipv4 = Fragments(bounds, counters, timeout_us=IPV4_TIMEOUT_US, void_overlaps=False)
+        self._ipv6 = Fragments(bounds, counters, timeout_us=IPV6_TIMEOUT_US, void_overlaps=True)
 
-def linux_cooked(frame: bytes) -> int:
-    return _after_type(frame, 14)
+    def find(self, at_us: int, link_type: int, frame: bytes) -> Found | None:
+        link = LINK_TYPES.get(link_type)
+        try:
+            if link is None:
+                raise NotUnderstood("link_type")
+            kind, at = link(frame, 0)
+            return self._walk(at_us, frame, kind, at, link_type in TWICE if self._dedup is None else self._dedup)
+        except NotUnderstood as reason:
+            self.counters[str(reason)] += 1
+        except (IndexError, LayoutError):
+            self.counters["cut_off"] += 1
+        return None
 
+    def _walk(self, at_us: int, frame: bytes, kind: int, at: int, dedup: bool) -> Found | None:
+        end, cut = len(frame), False
+        for _ in range(LAYERS_MAX):
+            if kind != IPV4 and kind != IPV6:
+                decoder = ETHERTYPES.get(kind)
+                if decoder is None:
+                    raise NotUnderstood("not_ip")
+                kind, at = decoder(frame, at)
+                continue
+            header = ipv4(frame, at, end) if kind == IPV4 else ipv6(frame, at, end)
+            protocol, src, dst, at, whole, ident, fragment = header
+            if whole > end:
+                cut = True
+            else:
+                end = whole
+            if fragment:
+                if cut:
+                    raise NotUnderstood("cut_off")
+                if dedup and self.twice(at_us, (ident, fragment, src, dst, frame[at:end])):
+                    return None
+                whole_datagram = self._joined(at_us, kind, header, frame[at:end])
+                if whole_datagram is None:
+                    return None
+                protocol, frame = whole_datagram
+                at, end = 0, len(frame)
+                if kind == IPV6:
+                    protocol, at = after_extensions(frame, 0, protocol)
+            if protocol in _TUNNELS:
+                kind, at = IP_PROTOCOLS[protocol](frame, at)
+                self.counters["tunnelled"] += 1
+                continue
+            if protocol == UDP:
+                _, port, length = _UDP.unpack_from(frame, at)
+                tunnel = UDP_PORTS.get(port)
+                inner = tunnel(frame, at + 8) if tunnel is not None else None
+                if inner is not None:
+                    kind, at = inner
+                    self.counters["tunnelled"] += 1
+                    continue
+                if length >= 8:
+                    end = min(end, at + length)
+            self._check(protocol, at, end, cut)
+            if dedup and protocol == UDP:
+                mark = (ident & 0xFFFF).to_bytes(2, "big"), src + dst + frame[at : at + 4], frame[at + 8 : end]
+                if self.twice(at_us, mark):
+                    return None
+            return protocol, src, dst, frame, at, end
+        raise NotUnderstood("too_deep")
 
-def linux_cooked_2(frame: bytes) -> int:
-    """LINKTYPE_LINUX_SLL2: the protocol type comes first, the header is 20 octets."""
-    kind = _TWO.unpack_from(frame, 0)[0]
-    if kind in VLAN_TYPES:
-        return _after_type(frame, 22)
-    if kind not in (IPV4, IPV6):
-        raise NotUnderstood("not_ip")
-    return 20
+    def _check(self, protocol: int, at: int, end: int, cut: bool) -> None:
+        size = HEADER_BYTES.get(protocol)
+        if size is None:
+            raise NotUnderstood("other_protocol")
+        if at + size > end:
+            raise NotUnderstood("cut_off")
+        if cut:
+            self.counters["cut_off"] += 1
 
+    def twice(self, at_us: int, datagram: tuple[int | bytes, ...]) -> bool:
+        """Whether this datagram, told by its identification, ends and payload, was there just before."""
+        if not self._duplicates.seen(at_us, datagram):
+            return False
+        self.counters["duplicate_frames"] += 1
+        return True
 
-def null(frame: bytes) -> int:
-    """BSD loopback: four octets of address family in the writer's byte order; the IP version tells the rest."""
-    return 4
+    def _joined(self, at_us: int, kind: int, header: Header, data: bytes) -> tuple[int, bytes] | None:
+        protocol, src, dst, _, _, ident, fragment = header
+        offset, more = fragment & 0xFFF8, bool(fragment & 1)
+        if kind == IPV4:
+            key = src + dst + ident.to_bytes(2, "big") + bytes((protocol,))
+            return self._ipv4.add(at_us, key, offset, more, protocol, data)
+        return self._ipv6.add(at_us, src + dst + ident.to_bytes(4, "big"), offset, more, protocol, data)
 
+    def finish(self) -> None:
+        """No frame comes any more: what is unfinished is counted."""
+        self._ipv4.finish()
+        self._ipv6.finish()
 
-def raw(frame: bytes) -> int:
-    return 0
+    def state(self) -> LayersState:
+        return LayersState(self._ipv4.unfinished, self._ipv6.unfinished)
 
-
-def erf(frame: bytes) -> int:
-    """Endace's record header: 16 octets, then extension headers while the top bit is set; type 2 is Ethernet, which has
-    two octets before it."""
-    kind, at = frame[8], 16
-    more = kind & 0x80
-    while more:
-        more = frame[at] & 0x80
-        at += 8
-    if kind & 0x7F != 2:
-        raise NotUnderstood("link_type")
-    return _after_type(frame, at + 2 + 12)
-
-
-LINK_TYPES: dict[int, Callable[[bytes], int]] = {  # https://www.tcpdump.org/linktypes.html
-    0: null,
-    1: ethernet,
-    12: raw,
-    14: raw,
-    101: raw,
-    108: null,
-    113: linux_cooked,
-    197: erf,
-    228: raw,
-    229: raw,
-    276: linux_cooked_2,
-}
-
-
-def transport_of(link_type: int, frame: bytes) -> Found:
-    """Raises NotUnderstood."""
-    link = LINK_TYPES.get(link_type)
-    if link is None:
-        raise NotUnderstood("link_type")
-    try:
-        at = link(frame)
-        version = frame[at] >> 4
-        if version == 4:
-            return _ipv4(frame, at)
-        if version == 6:
-            return _ipv6(frame, at)
-    except (IndexError, ValueError, LayoutError):
-        raise NotUnderstood("cut_off") from None
-    raise NotUnderstood("not_ip")
-
-
-def _ipv4(frame: bytes, at: int) -> Found:
-    header, total = (frame[at] & 15) * 4, _TWO.unpack_from(frame, at + 2)[0]
-    if header < 20:
-        raise NotUnderstood("bad_ip")
-    if _TWO.unpack_from(frame, at + 6)[0] & 0x3FFF:
-        raise NotUnderstood("fragments")
-    end = at + total if total else len(frame)  # 0: segmentation offload leaves it to the network card
-    return _transport(frame, frame[at + 9], at + header, end, frame[at + 12 : at + 16], frame[at + 16 : at + 20])
-
-
-def _ipv6(frame: bytes, at: int) -> Found:
-    length, following = _TWO.unpack_from(frame, at + 4)[0], frame[at + 6]
-    src, dst = frame[at + 8 : at + 24], frame[at + 24 : at + 40]
-    end = at + 40 + length if length else len(frame)
-    at += 40
-    for _ in range(IPV6_HEADERS_MAX):
-        if following in IPV6_SKIPPED:
-            following, at = frame[at], at + (frame[at + 1] + 1) * 8
-        elif following == AUTHENTICATION:
-            following, at = frame[at], at + (frame[at + 1] + 2) * 4
-        elif following == IPV6_FRAGMENT:
-            if _TWO.unpack_from(frame, at + 2)[0] & 0xFFF9:  # neither offset nor more: an atomic fragment (RFC 6946)
-                raise NotUnderstood("fragments")
-            following, at = frame[at], at + 8
-        else:
-            return _transport(frame, following, at, end, src, dst)
-    raise NotUnderstood("bad_ip")
-
-
-def _transport(frame: bytes, protocol: int, at: int, end: int, src: bytes, dst: bytes) -> Found:
-    name = TRANSPORTS.get(protocol)
-    if name is None:
-        raise NotUnderstood(NOT_UNDERSTOOD.get(protocol, "other_protocol"))
-    if at + (8 if protocol == UDP else 20) > min(len(frame), end):
-        raise NotUnderstood("cut_off")
-    return name, src, dst, at, end, min(len(frame), end)
-
-
-def address_text(packed: bytes, port: int) -> str:
-    if len(packed) == 4:
-        return f"{packed[0]}.{packed[1]}.{packed[2]}.{packed[3]}:{port}"
-    return f"[{IPv6Address(packed)}]:{port}"
+    def restore(self, state: LayersState) -> None:
+        self._ipv4.restore(state.ipv4)
+        self._ipv6.restore(state.ipv6)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from collectors.contract import Batch, Collector, Context, Kind, Probe, Sink
-from collectors.net.frames import MAGIC_BYTES, PCAP_MAGIC, PCAPNG_MAGIC
+from collectors.net.frames import MAGIC_BYTES, PCAP_MAGIC, PCAPNG_MAGIC, unzipped_head
 from collectors.sip.join import join
 from collectors.sip.leg import SipLeg
 from collectors.sip.limits import Limits
@@ -105,7 +105,7 @@ def read(path: Path, config: SipConfig) -> Iterator[Batch]:
 
 def sniff(name: str, head: bytes) -> int:
     """A capture is told by its first octets; that there is SIP in it, only by reading it."""
-    magic = head[:MAGIC_BYTES]
+    magic = unzipped_head(head)[:MAGIC_BYTES]
     return 90 if magic in PCAP_MAGIC or magic == PCAPNG_MAGIC else 0
 
 

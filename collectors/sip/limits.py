@@ -6,10 +6,10 @@ Laws
 - All spans are measured on the packets' clock.
 """
 
-from msgspec import Struct
+from collectors.net.bounds import Bounds
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class Limits(Bounds, frozen=True, kw_only=True):
     calls: int = 20_000
     """Calls followed at once. A site of 1,000 seats has a few hundred; a scanner's unanswered INVITEs fill the rest."""
 
@@ -24,15 +24,6 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     message_bytes: int = 65_536
     """The largest SIP message: a UDP datagram's size; RFC 3261 section 18.1.1 sends larger ones over TCP, rarely seen."""
-
-    stream_bytes: int = 1_048_576
-    """Bytes of unfinished messages and of segments that came too early, kept for one direction of one connection."""
-
-    streams: int = 4_096
-    """Directions of connections followed at once."""
-
-    streams_bytes: int = 16_777_216
-    """The same bytes over all streams together."""
 
     rejects: int = 1_000
     """Rejects kept between two drains; more are only counted."""

@@ -3,12 +3,16 @@
 Laws
 - `at_us` is what the capture says, never this machine's clock; whole microseconds since the Unix epoch, UTC.
 - `src` and `dst` are `ip:port`, or `[ip]:port` for IPv6, as text, so that they can be compared, stored and shown.
-- For a stream (`tcp`, `tls`, `sctp`, `ws`) `payload` is any run of its bytes, in order; for `udp` it is one datagram.
+- For a stream of bytes (`tcp`, `tls`) `payload` is any run of them, in order; for the others, which keep messages apart, it
+  is one message.
 """
 
 from functools import lru_cache
 
 from msgspec import Struct
+
+STREAMS = frozenset(("tcp", "tls"))
+"""Transports in which Content-Length alone tells where a message ends (RFC 3261 section 18.3)."""
 
 
 class SipPacket(Struct, frozen=True, gc=False):

@@ -20,7 +20,7 @@ from collectors.sip.calls import Calls
 from collectors.sip.framing import Framer
 from collectors.sip.limits import Limits
 from collectors.sip.message import Malformed, Message, parse
-from collectors.sip.packets import SipPacket, is_keepalive, looks_like_sip
+from collectors.sip.packets import STREAMS, SipPacket, is_keepalive, looks_like_sip
 from collectors.sip.registrar import Registrar
 from collectors.sip.site import Site
 from collectors.sip.state import Binding, Group, Refer, Transaction
@@ -110,7 +110,7 @@ class Tracker:
         if at_us >= self._due_us or at_us < self._back_us:
             self._advance(at_us)
         self._packets += 1
-        if packet.transport != "udp":
+        if packet.transport in STREAMS:
             self._feed_stream(packet)
             return
         data = packet.payload

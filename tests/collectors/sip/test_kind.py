@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from collectors.contract import Batch, Context, SourceMisconfigured, SourceUnavailable
-from collectors.net.layers import NOT_UNDERSTOOD
 from collectors.sip.kind import KIND, SipCollector, SipConfig
 from collectors.sip.leg import SipLeg
 from tests.collectors.sip.flows import PBX, Exchange, frame_of, in_order, pcap, pcapng, phone, register
@@ -129,8 +128,9 @@ def test_the_readme_names_every_counter() -> None:
     modules = (*folder.rglob("*.py"), *(folder.parent / "net").glob("*.py"))
     source = "".join(path.read_text() for path in modules)
     used = set(re.findall(r'(?:counters|_counts)\["([a-z_]+)"\]', source))
-    used |= set(re.findall(r'NotUnderstood\("([a-z_]+)"\)', source)) | set(NOT_UNDERSTOOD.values())
-    used |= {"keepalives", "not_sip", "other_protocol"}
+    used |= set(re.findall(r'NotUnderstood\("([a-z_]+)"\)', source))
+    used |= set(re.findall(r'(?:_forget|_leave)\("([a-z_]+)"\)', source))
+    used |= {"keepalives", "not_sip", "other_protocol", "tcp_other_streams"}
     table = (folder / "README.md").read_text().partition("## Counters")[2]
     told = set(re.findall(r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line)))
     assert used <= told

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from collectors.contract import SourceUnavailable
 from collectors.io import cadence
+from collectors.sip.dissect import Dissector
 from collectors.sip.limits import Limits
 from collectors.sip.live.collect import LiveCollector
-from collectors.sip.live.dissect import FrameDissector
 from collectors.sip.live.source import Frame
 from collectors.sip.live.stream import LiveStream
 from collectors.sip.packets import SipPacket
@@ -31,7 +31,7 @@ LATER = Exchange("later", phone(150), PBX, "150", "300").invite(4_000)
 
 
 def stream() -> LiveStream:
-    return LiveStream(FrameDissector(Limits()), Tracker(Limits(), Site()))
+    return LiveStream(Dissector(Limits(), dedup=True), Tracker(Limits(), Site()))
 
 
 @asynccontextmanager
