@@ -14,6 +14,7 @@ METERS: dict[str, tuple[str, str]] = {
 
 FEATURES: dict[str, str] = {
     "auto_attendant": "a menu answered the call",
+    "callback": "asked to be rung when a busy seat is free again",
     "call_forward_busy": "forwarded because the called seat was busy",
     "call_forward_no_answer": "forwarded because nobody answered in time",
     "call_forward_unconditional": "forwarded at once",

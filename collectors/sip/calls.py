@@ -28,6 +28,9 @@ from collectors.sip.site import Site
 from collectors.sip.state import ANSWERED, ENDED, TRYING, Dialog, Group, Refer
 from collectors.sip.table import Table
 
+GONE = frozenset((408, 481))
+"""Answers to a request within a dialog by which the other end knows it no more, or is not there (RFC 3261 section 12.2.1.2)."""
+
 RINGS = frozenset((180, 183))
 """Provisional answers by which the caller hears something: it rings, or early media (RFC 6076 section 4.3). 181, 182 and 199
 tell the caller nothing of the called phone."""
@@ -79,6 +82,9 @@ class Calls(Table):
             group = self._continued(thread, hop, invite)
             if group is None:
                 self._retire(thread)
+            else:
+                invite.call = group.id
+                self.correlator.went_on(invite)
         group = group or self._related(invite, names, message)
         if group is None:
             group = self._new_group(packet.at_us)
@@ -93,11 +99,16 @@ class Calls(Table):
 
     def _reopen(self, hop: Dialog, packet: SipPacket, message: Message) -> None:
         ended = hop.phase == ENDED
+        if not ended:
+            self.correlator.remove(hop)
+        if dialled := user(message.uri):  # with more digits after a 484, or while it is still awaited
+            hop.callee = self.registrar.endpoint_of(message.uri) or dialled
+            hop.dialled = dialled
         hop.cseq, hop.last_us, hop.phase = message.cseq, packet.at_us, TRYING
         hop.resent = 0
         hop.status, hop.ended_us, hop.retry, hop.to_tag, hop.cancelled_us = 0, 0, False, b"", 0
+        self.correlator.add(hop)
         if ended:
-            self.correlator.add(hop)
             self._schedule(self.groups[hop.call], packet.at_us)
 
     def _continued(self, thread: list[Dialog], hop: Dialog | None, invite: Dialog) -> Group | None:
@@ -108,10 +119,14 @@ class Calls(Table):
     def _related(self, invite: Dialog, names: list[str], message: Message) -> Group | None:
         """The call that an INVITE with a Call-ID of its own belongs to."""
         replaces = message.get(b"Replaces") if b"Replaces" in message.first else b""
-        if replaces and (replaced := self._replaced(read_replaces(replaces))) is not None:
-            if b"early-only" in replaces:
-                invite.side = "pickup"
-            return replaced
+        if replaces and (dialog := read_replaces(replaces)) is not None:
+            asked = self.correlator.by_refer(invite, self.groups, dialog.call_id)
+            if asked is not None and (transferred := self._alive(asked)) is not None:
+                return transferred
+            if (replaced := self._replaced(dialog)) is not None:
+                if b"early-only" in replaces:
+                    invite.side = "pickup"
+                return replaced
         number = self.correlator.find(invite, names, self.groups)
         return None if number is None else self._alive(number)
 
@@ -223,15 +238,28 @@ class Calls(Table):
         message = message or read(data, short, self.counters)
         dialog = self._find(self.threads.get(short[2]), packet, message)
         if dialog is None:
-            self.counters["mid_dialog"] += 1
+            if message.ends()[2]:
+                self.counters["mid_dialog"] += 1
+            else:
+                self._refer_alone(packet, data, short, message)
             return
         dialog.last_us = packet.at_us
-        target, replaces = refer_target(message.get(b"Refer-To"))
-        code = b"transfer_attended" if replaces else b"transfer_blind"
-        if not machine.ask(dialog, packet.src == dialog.src, message.cseq, code):
+        wanted = refer_target(message.get(b"Refer-To"))
+        by_caller = packet.src == dialog.src
+        code = b"" if machine.leads_to_focus(dialog, by_caller) else wanted.code
+        if not machine.ask(dialog, by_caller, message.cseq, code):
             return
-        if self._replaced(replaces) is None:
-            self.correlator.asked(Refer(packet.at_us, packet.dst, target, dialog.call))
+        if wanted.code:
+            replaced = wanted.replaces.call_id if self._replaced(wanted.replaces) and wanted.replaces else b""
+            self.correlator.asked(Refer(packet.at_us, packet.dst, wanted.user, dialog.call, replaces=replaced))
+
+    def _refer_alone(self, packet: SipPacket, data: bytes, short: Brief, message: Message) -> None:
+        """A REFER in no dialog: about the one that Target-Dialog names (RFC 4538), or an application that has a phone call."""
+        about = self._replaced(read_replaces(message.get(b"Target-Dialog")))
+        if about is not None:
+            wanted = refer_target(message.get(b"Refer-To"))
+            self.correlator.asked(Refer(packet.at_us, packet.dst, wanted.user, about.id))
+        self.registrar.request(packet, data, short, message)
 
     # --- answers
 
@@ -249,18 +277,27 @@ class Calls(Table):
         elif status < 300:
             self._answered(dialog, packet.at_us, data, short, message)
         elif dialog.phase == TRYING:
-            machine.fail(dialog, packet.at_us, message or read(data, short, self.counters))
+            message = message or read(data, short, self.counters)
+            machine.fail(dialog, packet.at_us, message)
             self._ended(dialog, packet.at_us)
+            if status < 400:
+                self._redirected(dialog, message, packet.at_us)
+
+    def _redirected(self, dialog: Dialog, message: Message, at_us: int) -> None:
+        """Who was sent on may call the new target with a Call-ID of its own. (305 names a proxy: the number stays.)"""
+        for value in listed(message.values(b"Contact")):
+            target = user(uri_of(value)) or dialog.dialled
+            self.correlator.asked(Refer(at_us, dialog.src, target, dialog.call, redirected=dialog.side))
 
     def answer_in_dialog(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         """An answer to any other request of a dialog."""
         thread = self.threads.get(short[2])
         dialog = hop_of(thread, packet) if thread else None
         if dialog is None:
-            self.counters["orphans"] += 1
+            self.registrar.answer(packet, data, short, message)
             return
         dialog.last_us = packet.at_us
-        if dialog.asked or short[1] == 481:
+        if dialog.asked or short[1] in GONE:
             self._asked(dialog, packet, data, short, message)
 
     def _asked(self, dialog: Dialog, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> bool:
@@ -268,17 +305,23 @@ class Calls(Table):
         _, status, _, cseq = short
         by_caller = packet.src == dialog.dst
         code = machine.asked(dialog, by_caller, cseq)
-        if 200 <= status < 300 and code:
-            machine.accepted(dialog, by_caller, cseq, code)
-        elif 200 <= status < 300 and code is not None:
-            machine.agreed(dialog, machine.told(message or read(data, short, self.counters)))
-        elif status == 481 and dialog.phase == ANSWERED and (code is not None or not cseq.endswith(b" CANCEL")):
-            machine.assume(dialog)  # the other end knows it no more (RFC 3261 section 12.2.1.2)
+        if 200 <= status < 300 and code is not None:
+            if cseq.endswith(b" REFER"):
+                machine.accepted(dialog, by_caller, cseq, code)
+            else:
+                machine.agreed(dialog, by_caller, code, machine.told(message or read(data, short, self.counters)))
+        elif status in GONE and dialog.phase == ANSWERED and (code is not None or status == 481):
+            if cseq.endswith(b" CANCEL"):
+                return False
+            machine.assume(dialog)
             self._ended(dialog, dialog.last_us)
         return code is not None
 
     def _ring(self, dialog: Dialog, at_us: int, data: bytes, short: Brief, message: Message | None) -> None:
         if dialog.phase != TRYING:
+            return
+        if short[1] == 199:
+            machine.drop_fork(dialog, tag((message or read(data, short, self.counters)).get(b"To")), at_us)
             return
         early = to_tag(data) if message is None else tag(message.get(b"To"))
         if early is None:

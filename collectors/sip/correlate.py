@@ -2,7 +2,7 @@
 
 Laws
 - Nothing is configured for this. An INVITE continues a call whose dialog ends where the INVITE comes from, when
-  something in it names that call; in order of strength: a Session-ID (RFC 7989), a REFER that asked for it, the caller,
+  something in it names that call; in order of strength: a Session-ID (RFC 7989), a REFER or 3xx that asked for it, the caller,
   the number dialled, the one who was called (a transfer by the phone system itself).
 - Among calls that match alike, one that has no answered far leg goes first, then the one that was active last.
 - Lookups are by index: the cost does not grow with the number of calls.
@@ -17,7 +17,7 @@ from collectors.sip.site import Site, place
 from collectors.sip.state import ANSWERED, Dialog, Group, Refer
 
 REFERS_MAX = 256
-"""Transfers asked for and not yet carried out; each lives 32 s."""
+"""Transfers and redirections asked for and not yet carried out; each lives 32 s."""
 
 CALLER, DIALLED, PARTY = 4, 2, 1
 
@@ -88,27 +88,39 @@ class Correlator:
 
     def pending(self, call: int) -> bool:
         """Whether a transfer was asked for in this call and has not begun yet."""
-        return any(refer.call == call and not refer.used for refer in self.refers)
+        return any(
+            refer.call == call and not (refer.used or refer.redirected or refer.replaces) for refer in self.refers
+        )
+
+    def went_on(self, invite: Dialog) -> None:
+        """It follows a redirection under the same Call-ID: nothing else will."""
+        if self.refers:
+            self.refers = [one for one in self.refers if not (one.redirected and one.call == invite.call)]
 
     def find(self, invite: Dialog, names: Sequence[str], groups: dict[int, Group]) -> int | None:
         """The call that `invite` continues, or None. `names`: the callers that it tells (From and asserted ones)."""
         for session in _sessions(invite.session) if invite.session else ():
             if (known := self._sessions.get(session)) is not None:
                 return known.call
-        asked = self._by_refer(invite)
-        if asked is not None and asked in groups:
-            return asked
-        return self._by_names(invite, names, groups)
+        asked = self.by_refer(invite, groups) if self.refers else None
+        return self._by_names(invite, names, groups) if asked is None else asked
 
-    def _by_refer(self, invite: Dialog) -> int | None:
-        if not self.refers:
-            return None
+    def by_refer(self, invite: Dialog, groups: dict[int, Group], replaces: bytes = b"") -> int | None:
+        """The call for which this INVITE was asked for. Where the caller's own phone was asked, its leg goes on."""
         here = self._host(invite.src)
         for refer in reversed(self.refers):
-            named = same_number(refer.target, invite.dialled) or same_number(refer.target, invite.callee)
-            if named and self._host(refer.place) == here:
-                refer.used = True
-                return refer.call
+            if refer.call not in groups or self._host(refer.place) != here or refer.replaces != replaces:
+                continue
+            if not (same_number(refer.target, invite.dialled) or same_number(refer.target, invite.callee)):
+                continue
+            first = groups[refer.call].dialogs[0]
+            if refer.redirected:
+                invite.side = refer.redirected
+                self.refers.remove(refer)
+            elif self._host(first.src) == here:
+                invite.side = first.side
+            refer.used = True
+            return refer.call
         return None
 
     def _by_names(self, invite: Dialog, names: Sequence[str], groups: dict[int, Group]) -> int | None:

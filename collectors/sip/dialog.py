@@ -15,8 +15,9 @@ from collectors.sip.message import Message
 from collectors.sip.sdp import NO_MEDIA, held, media
 from collectors.sip.state import ANSWERED, ENDED, TRYING, Dialog, Fork
 
-RETRY = frozenset((401, 407, 413, 414, 415, 416, 420, 421, 422, 488, 491, 494))
-"""Final answers after which RFC 3261 section 8.1.3.5 (and 4028, 3329) has the client try again in the same call."""
+RETRY = frozenset((401, 407, 413, 414, 415, 416, 420, 421, 422, 484, 488, 491, 494))
+"""Final answers after which RFC 3261 section 8.1.3.5 (and 4028, 3329) has the client try again in the same call; after 484
+with more digits (RFC 3578 section 3)."""
 
 ASKED_MAX = 16
 """Requests within one dialog whose answer is awaited."""
@@ -44,6 +45,8 @@ def told(message: Message) -> Told:
 def answer(dialog: Dialog, at_us: int, told: Told, contact: str) -> None:
     """The first 2xx to its INVITE."""
     dialog.phase, dialog.answered_us, dialog.status, dialog.clock_us = ANSWERED, at_us, 200, 0
+    if dialog.to_tag and dialog.to_tag != told.to_tag:  # the branch that rang first has lost
+        fork(dialog, dialog.to_tag, dialog.ringing_us or at_us, "")
     dialog.to_tag = told.to_tag
     dialog.contact = contact
     dialog.expires_us = _session_expires_us(told.session_expires)
@@ -114,6 +117,13 @@ def fork(dialog: Dialog, to_tag: bytes, at_us: int, callee: str) -> None:
         dialog.forks.append(Fork(to_tag, callee, at_us))
 
 
+def drop_fork(dialog: Dialog, to_tag: bytes, at_us: int) -> None:
+    """199: this branch rings no more (RFC 6228)."""
+    for known in dialog.forks:
+        if known.to_tag == to_tag:
+            known.ended_us = known.ended_us or at_us
+
+
 def answer_fork(dialog: Dialog, to_tag: bytes, at_us: int, callee: str) -> None:
     """A second 2xx from another branch (RFC 3261 section 13.2.2.4): the caller ends one of the two with a BYE."""
     fork(dialog, to_tag, at_us, callee)
@@ -157,15 +167,22 @@ def _key(by_caller: bool, cseq: bytes) -> bytes:
 
 def modify(dialog: Dialog, by_caller: bool, message: Message, at_us: int) -> bool:
     """A re-INVITE or UPDATE. Whether it is one that was seen already."""
-    if not ask(dialog, by_caller, message.cseq, b""):
+    body = message.body
+    offer = b"" if b"m=" not in body else HOLD if held(body) else LIVE
+    if not ask(dialog, by_caller, message.cseq, offer):
         return True
-    if dialog.phase == ANSWERED and b"m=" in message.body:
-        _hold(dialog, by_caller, held(message.body), at_us)
-        if media(
-            message.body
-        ).fax:  # asked for when a fax tone was heard: where T.38 is refused, the fax goes on as audio
+    if dialog.phase == ANSWERED:
+        if offer and media(body).fax:  # a fax tone was heard: where T.38 is refused, the fax goes on as audio
             add_use(dialog, FeatureUse(code="fax", endpoint=_party(dialog), at_ms=at_us // 1000), once=True)
+        if is_focus(message.get(b"Contact")):  # a phone that begins to mix (RFC 4579 section 5.4)
+            endpoint = dialog.caller if by_caller else dialog.callee
+            add_use(dialog, FeatureUse(code="conference", endpoint=endpoint, at_ms=at_us // 1000), once=True)
     return False
+
+
+HOLD, LIVE = b"+hold", b"+live"
+"""What is noted of an offer within a dialog until it is answered: refused (491, 488), it changes nothing (RFC 3261
+section 14.1)."""
 
 
 def _hold(dialog: Dialog, by_caller: bool, holds: bool, at_us: int) -> None:
@@ -180,21 +197,31 @@ def _hold(dialog: Dialog, by_caller: bool, holds: bool, at_us: int) -> None:
 
 
 def asked(dialog: Dialog, by_caller: bool, cseq: bytes) -> bytes | None:
-    """What a request within the dialog was, if there was one: the feature that it used, or nothing for an offer."""
+    """What a request within the dialog was, if there was one: the feature that it used, the offer that it made, or nothing."""
     return dialog.asked.get(_key(by_caller, cseq))
+
+
+def leads_to_focus(dialog: Dialog, by_caller: bool) -> bool:
+    """Whether a request by this end goes to a conference, which takes a REFER for "ask them in" (RFC 4579 section 5.5)."""
+    return by_caller and any(use.code == "conference" for use in dialog.features)
 
 
 def accepted(dialog: Dialog, by_caller: bool, cseq: bytes, code: bytes) -> None:
     """A 2xx to a request that uses a feature: a use of it, once."""
+    if not code:
+        return
     endpoint = dialog.caller if by_caller else dialog.callee
     add_use(dialog, FeatureUse(code=code.decode(), endpoint=endpoint, at_ms=dialog.last_us // 1000))
     dialog.asked[_key(by_caller, cseq)] = b""
 
 
-def agreed(dialog: Dialog, told: Told) -> None:
-    """A 2xx to a re-INVITE or UPDATE."""
+def agreed(dialog: Dialog, by_caller: bool, offer: bytes, told: Told) -> None:
+    """A 2xx to a re-INVITE or UPDATE. Without Session-Expires in it no session timer runs from now on (RFC 4028
+    section 7.2)."""
     if dialog.phase == ANSWERED:
-        dialog.expires_us = _session_expires_us(told.session_expires) or dialog.expires_us
+        dialog.expires_us = _session_expires_us(told.session_expires)
+        if offer:
+            _hold(dialog, by_caller, offer == HOLD, dialog.last_us)
         note_media(dialog, told, dialog.last_us)
 
 

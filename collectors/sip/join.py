@@ -36,7 +36,7 @@ def join(legs: Sequence[SipLeg]) -> Call:
         started_at_ms=own[0].started_at_ms,
         answered_at_ms=main.answered_at_ms,
         ended_at_ms=max(max(leg.ended_at_ms for leg in rows), main.answered_at_ms or 0, own[0].started_at_ms),
-        talk_ms=_talk_ms(main, others),
+        talk_ms=_talk_ms(main, own, others),
         outcome=main.outcome,
         caller=Party(own[0].caller, own[0].trunk_in or own[0].caller),
         dialled=own[0].dialled,
@@ -45,7 +45,7 @@ def join(legs: Sequence[SipLeg]) -> Call:
         trunk_in=own[0].trunk_in,
         trunk_out=next((leg.trunk_out for leg in (*others, main) if leg.trunk_out), ""),
         features=tuple(_features(rows, own[0], main, others, answerer)),
-        ending=main.ending,
+        ending=next((leg.ending for leg in reversed(own) if leg.answered_at_ms is not None), main.ending),
         legs=len(rows),
         complete=True,
         post_dial_ms=_post_dial_ms(own[0].started_at_ms, main),
@@ -96,13 +96,20 @@ def _cause_behind(others: Sequence[SipLeg]) -> int:
     return max(told, key=lambda leg: (leg.ended_at_ms, leg.index)).cause if told else 0
 
 
-def _talk_ms(main: SipLeg, others: Sequence[SipLeg]) -> int:
+def _talk_ms(main: SipLeg, own: Sequence[SipLeg], others: Sequence[SipLeg]) -> int:
+    """How long the caller was connected: over all the caller's own legs (a phone that is transferred makes another), time that
+    two of them share counted once."""
     if main.answered_at_ms is None:
         return 0
     ended_at_ms = main.ended_at_ms
     if main.ending == "assumed":
         ended_at_ms = max([ended_at_ms, *(leg.ended_at_ms for leg in others)])
-    return max(0, ended_at_ms - main.answered_at_ms)
+    talk_ms, until_ms = max(0, ended_at_ms - main.answered_at_ms), max(ended_at_ms, main.answered_at_ms)
+    for leg in own:
+        if leg is not main and leg.answered_at_ms is not None and leg.ended_at_ms > until_ms:
+            talk_ms += leg.ended_at_ms - max(leg.answered_at_ms, until_ms)
+            until_ms = leg.ended_at_ms
+    return talk_ms
 
 
 def _party(leg: SipLeg) -> Party:
@@ -150,7 +157,7 @@ def _offered(main: SipLeg, others: Sequence[SipLeg]) -> tuple[str, ...]:
         rang = main.ringing_at_ms is not None or main.answered_at_ms is not None
         return (main.trunk_out or main.callee,) if rang else ()
     forked = [main.contact] if main.contact and any(leg.forked for leg in others) else []
-    reached = [_party(leg).endpoint for leg in others if leg.forked or not _goes_on(leg, others)]
+    reached = [_party(leg).endpoint for leg in others if (leg.contact if leg.forked else not _goes_on(leg, others))]
     return tuple(dict.fromkeys(name for name in (*forked, *reached) if name))
 
 
@@ -174,7 +181,7 @@ def _ring_group(first: SipLeg, main: SipLeg, others: Sequence[SipLeg], answerer:
     """Two or more endpoints that rang at once for one INVITE: a group, where it was none of them that was dialled. It is
     used by who answered, since that seat has the feature; else by the caller."""
     for leg in others:
-        together = {leg.callee} | {other.callee for other in others if _rang_together(leg, other)}
+        together = {_rung(leg)} | {_rung(other) for other in others if _rang_together(leg, other)}
         if leg.forked and main.contact:
             together.add(main.contact)
         if len(together) < 2:
@@ -184,6 +191,10 @@ def _ring_group(first: SipLeg, main: SipLeg, others: Sequence[SipLeg], answerer:
         user = answerer.endpoint if answerer is not None else first.caller
         return FeatureUse(code="ring_group", endpoint=user, at_ms=leg.started_at_ms)
     return None
+
+
+def _rung(leg: SipLeg) -> str:
+    return leg.contact if leg.forked else leg.callee
 
 
 def _rang_together(one: SipLeg, other: SipLeg) -> bool:

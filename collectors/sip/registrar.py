@@ -1,4 +1,4 @@
-"""Registrations and the other requests outside of calls: MESSAGE and SUBSCRIBE. Only those that were accepted count.
+"""Registrations and the other requests outside of calls: MESSAGE, SUBSCRIBE and REFER. Only those that were accepted count.
 
 Laws
 - A binding is an address of record and a contact (RFC 3261 section 10). A refresh is never a new one: a record is made
@@ -21,6 +21,7 @@ from collectors.sip.limits import Limits
 from collectors.sip.message import Message, parse
 from collectors.sip.packets import SipPacket
 from collectors.sip.quick import read
+from collectors.sip.standalone import uses_of
 from collectors.sip.state import Binding, Transaction
 
 EXPIRES_DEFAULT_S = 3600
@@ -33,9 +34,6 @@ EXPIRES_MAX_S = 2**32 - 1
 HOUR_US = 3_600_000_000
 SWEEP_US = 60_000_000
 """How often bindings are looked through for those that ran out; their records tell the right time all the same."""
-
-PRESENCE_EVENTS = frozenset((b"presence", b"dialog"))
-"""RFC 3856, and RFC 4235, which is what busy lamp fields subscribe to."""
 
 
 class Registrar:
@@ -90,10 +88,9 @@ class Registrar:
             self._accepted(asked, read(said, again, self.counters) if asked.plain else parse(said))
 
     def _accepted(self, asked: Transaction, request: Message) -> None:
-        if asked.method == b"SUBSCRIBE":
-            self._subscribed(asked, request)
-        elif not asked.relayed:
-            self._use("message", asked, request)
+        if not asked.relayed:
+            for code, endpoint in uses_of(request):
+                self._use(code, endpoint, asked, request)
 
     # --- REGISTER
 
@@ -189,15 +186,7 @@ class Registrar:
         self.transactions[mark + packet.dst.encode()] = Transaction(packet.at_us, b"", b"", done=True)
         return passed
 
-    def _subscribed(self, asked: Transaction, request: Message) -> None:
-        """The first request of a subscription; those with a To tag refresh or end it (RFC 6665 section 4.1.2)."""
-        event = request.get(b"Event").partition(b";")[0].strip().lower()
-        ends = _seconds(request.get(b"Expires")) == 0
-        if event in PRESENCE_EVENTS and not ends and not tag(request.get(b"To")):
-            self._use("presence", asked, request)
-
-    def _use(self, code: str, asked: Transaction, request: Message) -> None:
-        endpoint = user(uri_of(request.get(b"From")))
+    def _use(self, code: str, endpoint: str, asked: Transaction, request: Message) -> None:
         sender = text(tag(request.get(b"From")))
         key = _key(code, text(request.call_id), sender, text(request.cseq), str(asked.at_us))
         self.records.append(FeatureUse(code=code, endpoint=endpoint, at_ms=asked.at_us // 1000, key=key))

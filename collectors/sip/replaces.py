@@ -22,12 +22,25 @@ def read_replaces(value: bytes) -> Replaces | None:
     return Replaces(short(call_id.strip()), short(to_tag), short(from_tag))
 
 
-def refer_target(value: bytes) -> tuple[str, Replaces | None]:
-    """The user that Refer-To names, and the dialog that the call to it shall replace (section 3 of RFC 3891: escaped, as
-    a header within the URI)."""
+class Wanted(Struct, frozen=True, gc=False):
+    """What a REFER asks for: a call to `user`, in place of the dialog that `replaces` names. `code` is the feature that this
+    uses, nothing where it asks for no call."""
+
+    user: str
+    code: bytes
+    replaces: Replaces | None = None
+
+
+def refer_target(value: bytes) -> Wanted:
+    """Refer-To. The dialog to replace is escaped, as a header within the URI (RFC 3891 section 3); `method=BYE` sends somebody
+    out of a conference (RFC 4579 section 5.11)."""
     uri, _, headers = read_address(value).uri.partition(b"?")
+    name = user(uri) or text(uri)
+    method = param(b";" + uri.partition(b";")[2], b"method")
+    if method is not None and method.upper() != b"INVITE":
+        return Wanted(name, b"")
     for header in headers.split(b"&"):
-        name, _, told = header.partition(b"=")
-        if name.lower() == b"replaces":
-            return user(uri) or text(uri), read_replaces(unquote_to_bytes(told))
-    return user(uri) or text(uri), None
+        field, _, told = header.partition(b"=")
+        if field.lower() == b"replaces":
+            return Wanted(name, b"transfer_attended", read_replaces(unquote_to_bytes(told)))
+    return Wanted(name, b"transfer_blind")

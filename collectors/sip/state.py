@@ -5,6 +5,8 @@ Laws
 - Text from the wire stays bytes until it goes into a record.
 """
 
+from typing import Literal
+
 from msgspec import Struct
 
 from collectors.records import Ending, FeatureUse
@@ -83,13 +85,17 @@ class Dialog(Struct, array_like=True):
 
 
 class Refer(Struct, array_like=True):
-    """A REFER that asked for a call: who was asked (place), whom to call, and for which call."""
+    """A REFER or a 3xx that asked for a call: who was asked (place), whom to call, and for which call. `redirected`: whose leg
+    it was that a 3xx sent on; empty for a REFER."""
 
     at_us: int
     place: str
     target: str
     call: int
     used: bool = False
+    redirected: Side | Literal[""] = ""
+    replaces: bytes = b""
+    """The Call-ID that the INVITE asked for shall take over: only an INVITE that says so is meant."""
 
 
 class Group(Struct, array_like=True):

@@ -197,7 +197,8 @@ def test_hold_in_the_old_way_and_by_update_and_by_the_callee() -> None:
     old = sdp().replace("c=IN IP4 10.0.1.1", "c=IN IP4 0.0.0.0")
     for body in (old, sdp("inactive")):
         hold = exchange.request(10, "UPDATE", 4, by="callee", body=body)
-        told = track([*exchange.ring(0), exchange.accept(1), exchange.ack(1.1), hold, exchange.bye(50)]).call
+        taken = exchange.answer(10.1, 200, "4 UPDATE", by="caller", body=sdp("recvonly"))
+        told = track([*exchange.ring(0), exchange.accept(1), exchange.ack(1.1), hold, taken, exchange.bye(50)]).call
         assert codes(told) == [("hold", "102")]
 
 
