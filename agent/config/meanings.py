@@ -67,6 +67,10 @@ KEYS: dict[str, str] = {
         "on these ports all is taken, keep-alives too."
     ),
     "source.sip.tunnels": "Carriers whose frames are taken whole and looked into.",
+    "source.sip.media": (
+        "What of the calls' media is read: nothing, the reports of their ends (`rtcp`), or the head of every packet as well "
+        "(`rtp`: octets, loss, jitter, MOS, key presses, pages of T.38)."
+    ),
     "source.sip.media_ports": (
         "UDP ports and ranges that are taken whatever they hold: T.38, which has no looks of its own. RTP and RTCP need none."
     ),

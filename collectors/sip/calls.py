@@ -10,6 +10,7 @@ Laws
 
 from collectors.records import FeatureUse, Record
 from collectors.sip import dialog as machine
+from collectors.sip import offers
 from collectors.sip.address import listed, tag, text, uri_of, user
 from collectors.sip.address import short as shortened
 from collectors.sip.brief import Brief, to_tag
@@ -19,6 +20,8 @@ from collectors.sip.glance import Unusual, glance
 from collectors.sip.hops import answered_hop, goes_on, hop_of, last_hop, number_of, same_invite, tags_of
 from collectors.sip.identity import identity
 from collectors.sip.limits import Limits
+from collectors.sip.media.desk import Desk
+from collectors.sip.media.report import Report
 from collectors.sip.message import Message
 from collectors.sip.packets import SipPacket
 from collectors.sip.quick import read
@@ -40,9 +43,15 @@ class Calls(Table):
     """The table of calls, and the messages that change it."""
 
     def __init__(
-        self, limits: Limits, site: Site, registrar: Registrar, counters: dict[str, int], records: list[Record]
+        self,
+        limits: Limits,
+        site: Site,
+        registrar: Registrar,
+        counters: dict[str, int],
+        records: list[Record],
+        desk: Desk | None = None,
     ) -> None:
-        super().__init__(limits, site, counters, records)
+        super().__init__(limits, site, counters, records, desk)
         self.registrar = registrar
 
     # --- requests
@@ -90,6 +99,11 @@ class Calls(Table):
             group = self._new_group(packet.at_us)
             invite.side = "caller"
         self._attach(group, invite)
+        self._offered(invite, packet, message.cseq, message.body)
+
+    def _offered(self, dialog: Dialog, packet: SipPacket, cseq: bytes, message: bytes) -> None:
+        if self.desk is not None:
+            offers.request(self.desk, dialog, packet.src == dialog.src, cseq, message)
 
     def _is_retry(self, hop: Dialog) -> bool:
         """The same attempt again: after a challenge, or after an answer that was not heard."""
@@ -110,6 +124,7 @@ class Calls(Table):
         self.correlator.add(hop)
         if ended:
             self._schedule(self.groups[hop.call], packet.at_us)
+        self._offered(hop, packet, message.cseq, message.body)
 
     def _continued(self, thread: list[Dialog], hop: Dialog | None, invite: Dialog) -> Group | None:
         """The call that the same Call-ID stands for, while that call goes on."""
@@ -173,6 +188,8 @@ class Calls(Table):
         dialog.last_us = packet.at_us
         if machine.modify(dialog, packet.src == dialog.src, message, packet.at_us):
             self.counters["retransmissions"] += 1
+        else:
+            self._offered(dialog, packet, message.cseq, message.body)
 
     def update(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         self._within(self.threads.get(short[2]), packet, message or read(data, short, self.counters))
@@ -185,6 +202,7 @@ class Calls(Table):
         dialog.last_us = packet.at_us
         if dialog.phase == TRYING and not dialog.acked_us:
             dialog.acked_us = packet.at_us
+        self._offered(dialog, packet, short[3], data)
 
     def touch(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         """Any other request: a sign of life of its dialog, and read for what is wrong with it."""
@@ -194,6 +212,7 @@ class Calls(Table):
         dialog = hop_of(thread, packet) if thread else None
         if dialog is not None:
             dialog.last_us = packet.at_us
+            self._offered(dialog, packet, short[3], data)
 
     def cancel(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         thread = self.threads.get(short[2])
@@ -270,6 +289,8 @@ class Calls(Table):
         _, status, _, cseq = short
         dialog = thread[0] if len(thread) == 1 else answered_hop(thread, packet, cseq)
         dialog.last_us = packet.at_us
+        if self.desk is not None:
+            offers.answer(self.desk, dialog, packet.src == dialog.src, status, cseq, data)
         if (dialog.asked and self._asked(dialog, packet, data, short, message)) or dialog.cseq != cseq:
             return
         if status < 200:
@@ -297,6 +318,8 @@ class Calls(Table):
             self.registrar.answer(packet, data, short, message)
             return
         dialog.last_us = packet.at_us
+        if self.desk is not None:
+            offers.answer(self.desk, dialog, packet.src == dialog.src, short[1], short[3], data)
         if dialog.asked or short[1] in GONE:
             self._asked(dialog, packet, data, short, message)
 
@@ -361,6 +384,10 @@ class Calls(Table):
             except Unusual:
                 pass
         return machine.told(message or read(data, short, self.counters))
+
+    def report(self, desk: Desk, report: Report) -> bool:
+        thread = self.threads.get(report.call_id) if report.call_id else None
+        return desk.report(report, thread[0].serial if thread else None)
 
     def _contact(self, value: bytes) -> str:
         """The user that a Contact names, by its address of record where it registered."""

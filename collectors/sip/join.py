@@ -10,7 +10,9 @@ Laws
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
-from collectors.records import Call, FeatureUse, Party
+from msgspec.structs import replace
+
+from collectors.records import Call, FeatureUse, MediaFlow, Party
 from collectors.sip.address import same_number
 from collectors.sip.cause import ELSEWHERE
 from collectors.sip.leg import SipLeg
@@ -53,6 +55,7 @@ def join(legs: Sequence[SipLeg]) -> Call:
         cause=main.cause or _cause_behind(others),
         attestation=own[0].attestation,
         private=any(leg.private for leg in own),
+        media=_media(own, others),
     )
 
 
@@ -82,6 +85,7 @@ def _of_one(leg: SipLeg) -> Call:
         cause=leg.cause,
         attestation=leg.attestation,
         private=leg.private,
+        media=leg.media,
     )
 
 
@@ -94,6 +98,17 @@ def _cause_behind(others: Sequence[SipLeg]) -> int:
     """Where the caller's own leg was given no cause: that of the leg behind the phone system that ended last."""
     told = [leg for leg in others if leg.cause and leg.cause != ELSEWHERE]
     return max(told, key=lambda leg: (leg.ended_at_ms, leg.index)).cause if told else 0
+
+
+def _media(own: Sequence[SipLeg], others: Sequence[SipLeg]) -> tuple[MediaFlow, ...]:
+    """A phone system passes on what the caller's own leg carries: that is the same media once more, and counts only where the
+    caller's leg was not heard."""
+    found = tuple(flow for leg in own for flow in leg.media)
+    if found or not (leg := next((leg for leg in others if leg.media), None)):
+        return found
+    if leg.side != "pickup":
+        return leg.media
+    return tuple(replace(flow, from_caller=not flow.from_caller) for flow in leg.media)
 
 
 def _talk_ms(main: SipLeg, own: Sequence[SipLeg], others: Sequence[SipLeg]) -> int:

@@ -12,6 +12,7 @@ from collectors.sip.join import join
 from collectors.sip.leg import SipLeg
 from collectors.sip.limits import Limits
 from collectors.sip.live.ports import parse_ports
+from collectors.sip.media.desk import MediaSetting
 from collectors.sip.read import Capture
 from collectors.sip.site import Site
 
@@ -24,8 +25,8 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     where SIP over TCP and SCTP is spoken, and UDP that does not look like SIP matters (keep-alives, TLS); SIP over UDP is
     told by its looks on whatever port. `tunnels`: carriers whose frames are taken whole, to be looked into. `media_ports`:
     UDP ports that are taken whatever they hold. `capture_socket`: where the capture service is met. `buffer_mb`: how much it
-    keeps for an agent that is away. `pbx`, `trunks`, `services`: see `collectors.sip.site.Site`. `calls`: how many calls are
-    followed at once; beyond, the oldest is handed in as it stands."""
+    keeps for an agent that is away. `media`: what of the calls' media is read. `pbx`, `trunks`, `services`: see
+    `collectors.sip.site.Site`. `calls`: how many calls are followed at once; beyond, the oldest is handed in as it stands."""
 
     path: str = ""
     interface: Annotated[str, Meta(pattern=r"^[^\s/]{0,15}$")] = ""
@@ -35,6 +36,7 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     media_ports: tuple[str, ...] = ()
     capture_socket: str = "/run/pegcount/capture.sock"
     buffer_mb: Annotated[int, Meta(ge=16, le=4_096)] = 64
+    media: MediaSetting = "off"
     pbx: tuple[str, ...] = ()
     trunks: dict[str, str] = {}
     services: dict[str, str] = {}
@@ -57,7 +59,7 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
         return Limits(calls=self.calls)
 
     def capture(self, path: Path) -> Capture:
-        return Capture(path, self.site, self.limits)
+        return Capture(path, self.site, self.limits, self.media)
 
 
 class SipCollector:

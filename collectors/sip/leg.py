@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from collectors.records import Ending, FeatureUse, Leg, Outcome
+from collectors.records import Ending, FeatureUse, Leg, MediaFlow, Outcome
 from collectors.sip.identity import Attestation
 
 HungUpBy = Literal["caller", "callee", ""]
@@ -50,3 +50,4 @@ class SipLeg(Leg, frozen=True, gc=False):
     cause: int = 0
     private: bool = False
     attestation: Attestation = ""
+    media: tuple[MediaFlow, ...] = ()

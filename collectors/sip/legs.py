@@ -1,8 +1,9 @@
 """The legs that a call is handed in as: its dialogs and their branches, as records. Pure."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 
-from collectors.records import FeatureUse, Outcome
+from collectors.records import FeatureUse, MediaFlow, Outcome
 from collectors.sip.address import text
 from collectors.sip.leg import SipLeg
 from collectors.sip.site import Site, trunk
@@ -19,13 +20,18 @@ OUTCOMES: dict[int, Outcome] = {
 """By final status (RFC 3261 section 21); every other one is a failure. 0: no final answer was heard."""
 
 
-def legs_of(group: Group, site: Site) -> list[SipLeg]:
-    """All legs of a call, in the order in which they began. The call's key is that of its first leg."""
+Media = Callable[[int], tuple[MediaFlow, ...]]
+"""What gives the flows of a dialog, by its serial number."""
+
+
+def legs_of(group: Group, site: Site, media: Media | None = None) -> list[SipLeg]:
+    """All legs of a call, in the order in which they began. The call's key is that of its first leg. `media`:
+    what of a dialog's media was heard."""
     call_key = leg_key(group.dialogs[0])
     legs: list[SipLeg] = []
     for dialog in group.dialogs:
         key = leg_key(dialog) if legs else call_key
-        legs.append(_leg(dialog, key, call_key, len(legs), site))
+        legs.append(_leg(dialog, key, call_key, len(legs), site, media(dialog.serial) if media else ()))
         for fork in dialog.forks:
             legs.append(_branch(dialog, fork, call_key, len(legs)))
     return legs
@@ -57,7 +63,7 @@ def _ms(at_us: int) -> int | None:
     return at_us // 1000 if at_us else None
 
 
-def _leg(dialog: Dialog, key: str, call_key: str, index: int, site: Site) -> SipLeg:
+def _leg(dialog: Dialog, key: str, call_key: str, index: int, site: Site, media: tuple[MediaFlow, ...]) -> SipLeg:
     return SipLeg(
         text(dialog.call_id),
         text(dialog.from_tag),
@@ -90,6 +96,7 @@ def _leg(dialog: Dialog, key: str, call_key: str, index: int, site: Site) -> Sip
         cause=dialog.cause,
         private=dialog.private,
         attestation=dialog.attestation,
+        media=media,
     )
 
 

@@ -46,5 +46,16 @@ class Limits(Bounds, frozen=True, kw_only=True):
     talk_silence_ms: int = 14_400_000
     """Silence after which an answered call is given up where no session timer runs: four hours, as VoIPmonitor does."""
 
+    media_flows: int = 16_384
+    """Flows of RTP counted at once: four for each of 4,096 calls up, which no one machine switches."""
+
+    media_places: int = 100_000
+    """Places (address and port) where media is awaited: RTP and RTCP of both ends of 20,000 calls, and some."""
+
+    media_silence_ms: int = 300_000
+    """Silence of all media of a call, after which its BYE was lost: five minutes, as VoIPmonitor's `rtptimeout`. The call ends
+    with its last packet however long this is, so that waiting costs nothing; phones that send nothing while nobody speaks
+    (RFC 3389, G.729 annex B) still send some noise within minutes."""
+
     session_grace_ms: int = 60_000
     """Beyond a session's agreed Session-Expires (RFC 4028 section 10: a BYE is due before it)."""

@@ -18,6 +18,7 @@ from collectors.net.frames import Damaged, NotACapture
 from collectors.records import Reject
 from collectors.sip.capture import CaptureReader
 from collectors.sip.limits import Limits
+from collectors.sip.media.desk import MediaSetting
 from collectors.sip.site import Site
 from collectors.sip.tracker import Tracker
 
@@ -31,6 +32,7 @@ class Capture(Struct):
     path: Path
     site: Site
     limits: Limits
+    media: MediaSetting = "off"
     heard_at_ms: int = 0
     bytes_read: int = 0
     bytes_total: int = 0
@@ -41,7 +43,8 @@ class Capture(Struct):
         try:
             with self.path.open("rb", buffering=0) as file:
                 self.bytes_total = os.fstat(file.fileno()).st_size
-                reader, tracker = CaptureReader(file, self.limits), Tracker(self.limits, self.site)
+                tracker = Tracker(self.limits, self.site, self.media)
+                reader = CaptureReader(file, self.limits, tracker.media)
                 yield from self._batches(reader, tracker)
         except NotACapture as fault:
             raise SourceMisconfigured(

@@ -14,9 +14,10 @@ from collectors.sip import dialog as machine
 from collectors.sip.correlate import Correlator
 from collectors.sip.legs import legs_of
 from collectors.sip.limits import Limits
+from collectors.sip.media.desk import Desk
 from collectors.sip.room import Room
 from collectors.sip.site import Site
-from collectors.sip.state import ENDED, Dialog, Group, Refer
+from collectors.sip.state import ANSWERED, ENDED, Dialog, Group, Refer
 
 RECHECK_US = 256_000_000
 """A call's timer is looked at again at least this often, so that the timers of calls that ended early do not pile up."""
@@ -28,10 +29,13 @@ TIMERS_MIN, TIMERS_PER_CALL = 4_096, 4
 class Table:
     """`counters` is the tracker's; `records` takes what is final. `threads` finds the dialogs of a Call-ID."""
 
-    def __init__(self, limits: Limits, site: Site, counters: dict[str, int], records: list[Record]) -> None:
+    def __init__(
+        self, limits: Limits, site: Site, counters: dict[str, int], records: list[Record], desk: Desk | None = None
+    ) -> None:
         self.limits = limits
         self.site = site
         self.counters = counters
+        self.desk = desk
         self.records = records
         self.groups: dict[int, Group] = {}
         self.threads: dict[bytes, list[Dialog]] = {}
@@ -79,18 +83,37 @@ class Table:
     # --- time
 
     def _ended(self, dialog: Dialog, at_us: int) -> None:
-        self.correlator.remove(dialog)
+        self._over(dialog)
         group = self.groups[dialog.call]
         for other in group.dialogs:
             if other.phase != ENDED:
                 return
         self._schedule(group, at_us)
 
+    def _over(self, dialog: Dialog) -> None:
+        self.correlator.remove(dialog)
+        if self.desk is not None:
+            self.desk.close(dialog.serial)
+
     def _not_after(self, group: Group, due_us: int) -> None:
         """Look at this call at that time, unless it is looked at sooner anyway."""
         if not group.due_us or due_us < group.due_us:
             group.due_us = due_us
             heappush(self.timers, (due_us, group.id))
+
+    def _deadline(self, dialog: Dialog, group: Group) -> int:
+        """Until when it may be silent. Media is a sign of life; where it ran and has stopped, the BYE was lost."""
+        desk = self.desk
+        if desk is None or dialog.phase != ANSWERED:
+            return machine.deadline(dialog, self.limits)
+        serials = [other.serial for other in group.dialogs]
+        last_us = desk.last_us(serials)
+        dialog.last_us = max(dialog.last_us, desk.last_us((dialog.serial,)) or last_us)
+        due_us = machine.deadline(dialog, self.limits)
+        patience_us = desk.patience_us(serials)
+        if not patience_us:
+            return due_us
+        return min(due_us, max(last_us, dialog.last_us) + dialog.clock_us + patience_us)
 
     def _schedule(self, group: Group, at_us: int) -> None:
         due_us, recheck_us = self._due(group), at_us + RECHECK_US
@@ -103,7 +126,7 @@ class Table:
         settled = silent = 0
         for dialog in group.dialogs:
             if dialog.phase != ENDED:
-                deadline = machine.deadline(dialog, limits)
+                deadline = self._deadline(dialog, group)
                 silent = deadline if not silent or deadline < silent else silent
             else:
                 settled = max(settled, dialog.ended_us + machine.patience_us(dialog, limits))
@@ -134,9 +157,9 @@ class Table:
         """End the dialogs that have been silent for too long; whether there were any."""
         found = False
         for dialog in group.dialogs:
-            if dialog.phase != ENDED and machine.deadline(dialog, self.limits) <= now_us:
+            if dialog.phase != ENDED and self._deadline(dialog, group) <= now_us:
                 machine.assume(dialog)
-                self.correlator.remove(dialog)
+                self._over(dialog)
                 self.counters["ended_by_silence"] += 1
                 found = True
         return found
@@ -158,7 +181,7 @@ class Table:
         group.emitted_us = now_us
         self.room.remove(group)
         self.over.append(group)
-        self.records.extend(legs_of(group, self.site))
+        self.records.extend(legs_of(group, self.site, self.desk.take if self.desk is not None else None))
         self.counters["calls"] += 1
 
     def _drop(self, group: Group) -> None:
@@ -194,7 +217,7 @@ class Table:
                     machine.leave_open(dialog, now_us)
                 else:
                     machine.assume(dialog)
-                self.correlator.remove(dialog)
+                self._over(dialog)
         self._emit(group, now_us)
 
     def finish(self, now_us: int) -> None:

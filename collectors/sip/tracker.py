@@ -17,15 +17,18 @@ from msgspec import Struct
 from collectors.records import EXCERPT_MAX_BYTES, Record, Reject
 from collectors.sip.brief import Brief, brief
 from collectors.sip.calls import Calls
+from collectors.sip.dissect import OnMedia
 from collectors.sip.framing import Framer
 from collectors.sip.limits import Limits
+from collectors.sip.media.desk import Desk, DeskState, MediaSetting
+from collectors.sip.media.report import Report
 from collectors.sip.message import Malformed, Message, parse
 from collectors.sip.packets import STREAMS, SipPacket, is_keepalive, looks_like_sip
 from collectors.sip.registrar import Registrar
 from collectors.sip.site import Site
 from collectors.sip.state import Binding, Group, Refer, Transaction
 
-VERSION = 1
+VERSION = 2
 """Of the snapshot's form."""
 
 TICK_US = 1_000_000
@@ -62,6 +65,7 @@ class _State(Struct, array_like=True):
     bindings: dict[str, Binding]
     streams: dict[str, Framer]
     counters: dict[str, int]
+    media: DeskState
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -71,7 +75,7 @@ _decoder = msgspec.msgpack.Decoder(_State)
 class Tracker:
     """Feed it packets in the order of their capture; drain it as often as you like."""
 
-    def __init__(self, limits: Limits = Limits(), site: Site = Site()) -> None:  # noqa: B008 - frozen
+    def __init__(self, limits: Limits = Limits(), site: Site = Site(), media: MediaSetting = "off") -> None:  # noqa: B008 - frozen
         self.limits = limits
         self.site = site
         self._counts: dict[str, int] = Counter()
@@ -79,7 +83,10 @@ class Tracker:
         self._records: list[Record] = []
         self._rejects: list[Reject] = []
         self._registrar = Registrar(limits, self._counts, self._records)
-        self._calls = Calls(limits, site, self._registrar, self._counts, self._records)
+        self._desk = Desk(limits, media, self._counts) if media != "off" else None
+        self._calls = Calls(limits, site, self._registrar, self._counts, self._records, self._desk)
+        self.media: OnMedia | None = self._media if self._desk is not None else None
+        """Takes each datagram that is no SIP; None where no media is read."""
         self._handlers: dict[bytes, Handler] = {
             b"": self._answer,
             b"INVITE": self._calls.invite,
@@ -218,6 +225,17 @@ class Tracker:
             self._calls.clock_set(step_us, at_us)
         self.tick(at_us)
 
+    def _media(self, at_us: int, flow: bytes, buffer: bytes | memoryview, begin: int, end: int) -> bool:
+        if at_us >= self._due_us or at_us < self._back_us:
+            self._advance(at_us)
+        assert self._desk is not None
+        return self._desk.media(at_us, flow, buffer, begin, end)
+
+    def report(self, report: Report) -> bool:
+        """What an end or a probe reports of a stream. Whether it belongs to a call that is followed."""
+        self.passed(report.at_us)
+        return self._desk is not None and self._calls.report(self._desk, report)
+
     def passed(self, at_us: int) -> None:
         """Something that is no SIP was captured at `at_us`: time runs on as with a packet."""
         if at_us >= self._due_us or at_us < self._back_us:
@@ -267,6 +285,7 @@ class Tracker:
                 registrar.bindings,
                 self._streams,
                 self.counters,
+                self._desk.state() if self._desk is not None else DeskState(),
             )
         )
 
@@ -287,3 +306,5 @@ class Tracker:
         self._messages, self._registers = self._counts.pop("messages"), self._counts.pop("registers")
         self._calls.restore(known.groups, known.refers, known.serial)
         self._registrar.restore(known.transactions, known.bindings, known.swept_us)
+        if self._desk is not None:
+            self._desk.restore(known.media)

@@ -11,6 +11,7 @@ from collectors.sip.tracker import Tracker
 
 def open_live(config: SipConfig, context: Context) -> Collector:
     def stream() -> LiveStream:
-        return LiveStream(Dissector(config.limits, dedup=True), Tracker(config.limits, config.site))
+        tracker = Tracker(config.limits, config.site, config.media)
+        return LiveStream(Dissector(config.limits, tracker.media, dedup=True), tracker)
 
     return LiveCollector(ENGINES[config.engine](config, context), stream)
