@@ -111,8 +111,9 @@ class Associations:
     def _forget(self, flow: bytes) -> None:
         direction = self.directions.pop(flow, None)
         if direction is not None:
-            self.counters["sctp_lost"] += len(direction.parts)
             self._held_bytes -= direction.held_bytes
+            if direction.parts:
+                self.counters["sctp_lost"] += len(direction.parts)
 
     def finish(self) -> None:
         """No packet comes any more: what is unfinished is counted."""

@@ -190,8 +190,8 @@ class Reassembly(Generic[R]):
         at_us, payload = stream.early.pop(sequence)
         self._count_early(stream, -len(payload))
         messages = self._deliver(at_us, flow, stream, payload)
+        self._waiting.pop(flow, None)
         if stream.early:
-            self._waiting.pop(flow)
             self._waiting[flow] = None
             stream.waiting_since_us = min(at for at, _ in stream.early.values())
         return messages

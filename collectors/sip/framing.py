@@ -10,6 +10,8 @@ import re
 
 from msgspec import Struct
 
+from collectors.sip.names import METHODS
+
 _START = re.compile(
     rb"SIP/2\.0 [1-6][0-9]{2}[ \r]"
     rb"|[A-Z][A-Z0-9_!%*+`'~.-]{1,31} [A-Za-z][A-Za-z0-9+.-]{0,31}:[^\r\n]{1,4096} SIP/2\.0\r\n"
@@ -27,11 +29,19 @@ class Framer(Struct):
     skipped_bytes: int = 0
     broken: int = 0
     """Messages given up: over the limit, or cut by a gap."""
+    lost: bool = False
+    """Bytes are missing before the next ones, which may begin within a start line."""
 
     def feed(self, data: bytes) -> list[bytes]:
         buffer = self.rest + data if self.rest else data
         messages: list[bytes] = []
         at = 0
+        if self.lost:
+            if b"\n" not in buffer and len(buffer) <= _HEAD_TAIL_BYTES:
+                self.rest = buffer
+                return messages
+            at = _after_half_a_line(buffer)
+            self.lost = False
         while at < len(buffer):
             begin = _next_start(buffer, at)
             self.skipped_bytes += begin - at
@@ -50,12 +60,20 @@ class Framer(Struct):
         self.broken += bool(self.rest)
         self.skipped_bytes += len(self.rest)
         self.rest = b""
+        self.lost = True
 
     def _bound(self) -> None:
         if len(self.rest) > self.limit:
             self.broken += 1
             self.skipped_bytes += len(self.rest)
             self.rest = b""
+
+
+def _after_half_a_line(buffer: bytes) -> int:
+    """Where to look from after bytes that are missing: the end of INVITE is a token as good as INVITE."""
+    if _START.match(buffer) and not buffer.startswith(b"SIP/") and buffer[: buffer.find(b" ")] not in METHODS:
+        return buffer.find(b"\n") + 1
+    return 0
 
 
 def _next_start(buffer: bytes, at: int) -> int:

@@ -74,14 +74,14 @@ class SipStream(Struct):
                 self._leave()
         elif begin.startswith(_HTTP) and is_upgrade(begin):
             self.websocket = WebSocket(self.limit, in_head=True)
-        elif begin.startswith(QUOTES_SIP if self.from_start else (HEP, *_HTTP)):
+        elif begin.startswith((HEP, *_HTTP)) or (self.from_start and begin.startswith(QUOTES_SIP)):
             self._leave()
         elif begin[0] in _TLS_RECORDS and begin[1:2] == bytes((_TLS_MAJOR,)):
             self._leave("tls_streams")
         elif looks_like_sip(first_payload(data)):
             self.websocket = WebSocket(self.limit)
         else:
-            self.framer = Framer(self.limit)
+            self.framer = Framer(self.limit, lost=not self.from_start)
         return data
 
     def _leave(self, counter: str = "tcp_other_streams") -> None:

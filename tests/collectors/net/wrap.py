@@ -5,8 +5,7 @@ A tunnel takes an IP packet and gives the IP packet that carries it; a link take
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
-from zlib import crc32
+from itertools import count, pairwise
 
 from collectors.sip.packets import SipPacket
 from tests.collectors.sip.flows import ETHERNET_HEAD, ethernet, split_address, tcp, udp
@@ -21,13 +20,17 @@ IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"
 UDP, TCP, SCTP = 17, 6, 132
 
 
+_idents = count()
+"""Identifications: packets between the same ends never share one while they are under way."""
+
+
 def kind(packet: bytes) -> bytes:
     return IPV6 if packet[0] >> 4 == 6 else IPV4
 
 
 def ipv4(src: str, dst: str, protocol: int, payload: bytes, fragment: int = 0, ident: int | None = None) -> bytes:
     (source, _), (target, _) = split_address(src), split_address(dst)
-    number = crc32(payload) & 0xFFFF if ident is None else ident
+    number = next(_idents) & 0xFFFF if ident is None else ident
     total = 20 + len(payload)
     return struct.pack(">BBHHHBBH4s4s", 0x45, 0, total, number, fragment, 64, protocol, 0, source, target) + payload
 
@@ -48,7 +51,7 @@ def fragments(packet: bytes, cuts: Sequence[int], ident: int | None = None) -> l
     """An IP packet in pieces that begin at these multiples of eight octets of its payload."""
     head = 40 if packet[0] >> 4 == 6 else 20
     payload = packet[head:]
-    number = crc32(packet) if ident is None else ident
+    number = next(_idents) if ident is None else ident
     edges = [0, *sorted({cut * 8 for cut in cuts if 0 < cut * 8 < len(payload)}), len(payload)]
     if len(edges) == 2:
         return [packet]

@@ -1,5 +1,6 @@
 """Capture files: every format, link layer and address family gives the same SIP; what is damaged says where."""
 
+import gzip
 import io
 import struct
 from collections.abc import Callable, Iterable
@@ -120,6 +121,40 @@ def test_no_file_raises_anything_but_a_capture_error(tail: bytes, head: bytes) -
         read(head + tail)
     except (NotACapture, Damaged):
         return
+
+
+# --- compressed
+
+
+@pytest.mark.parametrize("data", [pcap(FRAMES), pcapng(FRAMES)], ids=["pcap", "pcapng"])
+def test_a_compressed_capture_is_read_as_what_is_in_it(data: bytes) -> None:
+    assert read(gzip.compress(data))[0] == CALL
+    half = len(data) // 2
+    members = gzip.compress(data[:half]) + gzip.compress(data[half:]) + bytes(512)
+    assert read(members)[0] == CALL
+
+
+def test_a_compressed_capture_of_many_chunks_is_read_whole() -> None:
+    many = FRAMES * (5 * CHUNK_BYTES // sum(len(frame) for _, frame in FRAMES))
+    for level in (0, 9):
+        assert sum(1 for _ in frames(io.BytesIO(gzip.compress(pcap(many), level)))) == len(many)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_compressed_capture_that_breaks_off_or_is_broken_is_damaged(data: st.DataObject) -> None:
+    whole = gzip.compress(pcap(FRAMES), mtime=0)
+    cut = data.draw(st.integers(4, len(whole) - 1))
+    with pytest.raises((Damaged, NotACapture)):
+        read(whole[:cut])
+    at, octet = data.draw(st.integers(len(whole) - 8, len(whole) - 1)), data.draw(st.integers(1, 255))
+    with pytest.raises(Damaged):
+        read(whole[:at] + bytes([whole[at] ^ octet]) + whole[at + 1 :])
+
+
+def test_what_is_compressed_and_no_capture_is_told() -> None:
+    with pytest.raises(NotACapture):
+        read(gzip.compress(b"INVITE sip:a@b SIP/2.0\r\n"))
 
 
 # --- layers

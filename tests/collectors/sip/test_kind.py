@@ -1,5 +1,6 @@
 """The kind `sip`: a capture file named in the configuration, read once, in batches."""
 
+import gzip
 import re
 import tomllib
 from pathlib import Path
@@ -91,6 +92,16 @@ def test_a_damaged_file_gives_what_stands_before_and_a_reject(capture: Path) -> 
     assert sum(len(batch.records) for batch in batches) >= len(CALLS)
 
 
+def test_a_compressed_capture_gives_the_same_records_and_one_cut_short_a_reject(capture: Path) -> None:
+    assert KIND.read is not None
+    plain = [record for batch in KIND.read(capture, SipConfig()) for record in batch.records]
+    capture.write_bytes(gzip.compress(capture.read_bytes()))
+    assert [record for batch in KIND.read(capture, SipConfig()) for record in batch.records] == plain
+    capture.write_bytes(capture.read_bytes()[:-5])
+    [reject] = [reject for batch in KIND.read(capture, SipConfig()) for reject in batch.rejects]
+    assert reject.reason == "capture_damaged"
+
+
 def test_a_missing_file_and_one_that_is_no_capture_are_told_apart(tmp_path: Path) -> None:
     assert KIND.read is not None
     with pytest.raises(SourceUnavailable, match="No such file"):
@@ -105,7 +116,10 @@ def test_a_capture_is_told_by_its_first_octets() -> None:
     assert KIND.sniff is not None
     assert KIND.sniff("x", pcap([])) > 50
     assert KIND.sniff("x", pcapng([])) > 50
+    assert KIND.sniff("x.pcap.gz", gzip.compress(pcap([]))) > 50
     assert KIND.sniff("x.pcap", b"INVITE") == 0
+    assert KIND.sniff("x.gz", gzip.compress(b"INVITE")) == 0
+    assert KIND.sniff("x.gz", b"\x1f\x8b\x08\xff") == 0
 
 
 def test_the_sample_configuration_is_valid() -> None:
