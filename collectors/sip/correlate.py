@@ -2,8 +2,9 @@
 
 Laws
 - Nothing is configured for this. An INVITE continues a call whose dialog ends where the INVITE comes from, when
-  something in it names that call; in order of strength: a Session-ID (RFC 7989), a REFER or 3xx that asked for it, the caller,
-  the number dialled, the one who was called (a transfer by the phone system itself).
+  something in it names that call; in order of strength: a Session-ID (RFC 7989), a REFER or 3xx that asked for it, the very
+  session description that the call offered (where a phone system stays out of the media), the caller, the number dialled,
+  the one who was called (a transfer by the phone system itself).
 - Among calls that match alike, one that has no answered far leg goes first, then the one that was active last.
 - Lookups are by index: the cost does not grow with the number of calls.
 """
@@ -20,6 +21,9 @@ REFERS_MAX = 256
 """Transfers and redirections asked for and not yet carried out; each lives 32 s."""
 
 CALLER, DIALLED, PARTY = 4, 2, 1
+
+OFFER = "offer"
+"""Stands for the place where session descriptions are indexed: in them, not where they come from."""
 
 
 class Correlator:
@@ -70,6 +74,8 @@ class Correlator:
         """Where it leads to, with the caller and the number dialled; where it comes from, with the one called."""
         to, caller, dialled = self._host(dialog.dst), number_key(dialog.caller), number_key(dialog.dialled)
         keys = [(to, caller)] if caller == dialled else [(to, caller), (to, dialled)]
+        if dialog.offer:
+            keys.append((OFFER, dialog.offer))
         if dialog.side != "caller":
             keys.append((self._host(dialog.src), number_key(dialog.callee)))
             return list(dict.fromkeys(keys))
@@ -103,7 +109,19 @@ class Correlator:
             if (known := self._sessions.get(session)) is not None:
                 return known.call
         asked = self.by_refer(invite, groups) if self.refers else None
+        if asked is None and invite.offer:
+            asked = self._by_offer(invite)
         return self._by_names(invite, names, groups) if asked is None else asked
+
+    def _by_offer(self, invite: Dialog) -> int | None:
+        """The one call that has this offer, passed on unchanged. Who makes the same offer again, or makes it to where the call
+        led already, places another call."""
+        known = self._by_name.get((OFFER, invite.offer), {}).values()
+        if len({dialog.call for dialog in known}) != 1:
+            return None
+        src, dst = place(self.site, invite.src), place(self.site, invite.dst)
+        again = any(place(self.site, one.src) == src or place(self.site, one.dst) == dst for one in known)
+        return None if again else next(iter(known)).call
 
     def by_refer(self, invite: Dialog, groups: dict[int, Group], replaces: bytes = b"") -> int | None:
         """The call for which this INVITE was asked for. Where the caller's own phone was asked, its leg goes on."""

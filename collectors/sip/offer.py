@@ -1,0 +1,33 @@
+"""What makes the offer of a call recognisable where a phone system passes it on: its origin, and where media shall go. Pure.
+
+Laws
+- An address and port serve one call at a time on one host, but many offices use the same private ones. The origin (RFC 8866
+  section 5.2) should be unique, but some phones write a constant. So both together name a call, and only where the origin's
+  session id was drawn or is a time.
+- An offer without a place for media (none, `0.0.0.0`, port 0 or 9) names nothing.
+"""
+
+from collectors.sip.address import text
+
+UNIQUE_DIGITS = 6
+"""A session id of that many digits is no constant and no counter: RFC 8866 recommends an NTP timestamp, which has ten."""
+
+OFFER_MAX_BYTES = 256
+"""An origin with a user name, two numbers and a host name stays below."""
+
+_NOWHERE = frozenset((b"0.0.0.0", b"::", b""))
+_NO_PORT = frozenset((b"0", b"9", b""))
+
+
+def offer_of(body: bytes) -> str:
+    """The mark of the session description in this body, or nothing."""
+    _, found, rest = body.partition(b"\no=")
+    origin = rest.partition(b"\n")[0].rstrip(b"\r")
+    parts = origin.split(b" ")
+    if not found or len(parts) < 2 or len(parts[1]) < UNIQUE_DIGITS or len(origin) > OFFER_MAX_BYTES:
+        return ""
+    address = rest.partition(b"\nc=")[2].partition(b"\n")[0].rstrip(b"\r").rpartition(b" ")[2]
+    port = rest.partition(b"\nm=")[2].partition(b" ")[2].partition(b" ")[0].partition(b"/")[0]
+    if address in _NOWHERE or port in _NO_PORT or len(address) > OFFER_MAX_BYTES:
+        return ""
+    return text(b"%b %b %b" % (origin, address, port[:5]))
