@@ -163,6 +163,18 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "See the quarantine for each reason.",
     ),
     (
+        "everything_refused",
+        "error",
+        "The destination refuses one event after the other.",
+        "Check the destination's settings, above all its names of meters and subjects. What was refused is in quarantine.",
+    ),
+    (
+        "destination_misconfigured",
+        "error",
+        "The destination cannot be used as it is configured.",
+        "Read the detail, mend the settings of the destination, and restart.",
+    ),
+    (
         "ledger_damaged",
         "critical",
         "Stored events do not match their chain; they are not sent.",

@@ -20,7 +20,7 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from msgspec import Struct
 
-from uplink.shipper import Shipper, UploadReport
+from uplink.uploader import Uploader, UploadReport
 
 CLOCK_CHECK_S = 30.0
 CLOCK_JUMP_S = 20.0
@@ -55,16 +55,16 @@ class Timing(Struct, frozen=True, kw_only=True):
 
 
 class Schedule:
-    """Starts `shipper`'s uploads. `told` is called with the report of each."""
+    """Starts `uploader`'s uploads. `told` is called with the report of each."""
 
     def __init__(
         self,
-        shipper: Shipper,
+        uploader: Uploader,
         timing: Timing,
         told: Callable[[UploadReport], Coroutine[Any, Any, None]] | None = None,
         random: Random | None = None,
     ) -> None:
-        self.shipper = shipper
+        self.uploader = uploader
         self.timing = timing
         self.told = told
         self.random = random or Random()
@@ -75,21 +75,21 @@ class Schedule:
 
     async def start(self) -> None:
         """The first upload comes within the jitter, or when a stored back-off ends."""
-        first_ms = self.shipper.clock_ms() + int(1000 * self.random.uniform(0, self.timing.jitter_s))
+        first_ms = self.uploader.clock_ms() + int(1000 * self.random.uniform(0, self.timing.jitter_s))
         self._scheduler.start()
         self._scheduler.add_job(self._regular, self.timing.trigger(), id=_REGULAR)
-        self._retry_at(max(first_ms, await self.shipper.due_at_ms()))
+        self._retry_at(max(first_ms, await self.uploader.due_at_ms()))
         self._watch = asyncio.create_task(self._watch_clock(), name="clock watch")
 
     async def stop(self) -> None:
-        """No further upload starts; the running one ends as `Shipper.stop` says."""
+        """No further upload starts; the running one ends as `Uploader.stop` says."""
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
             self._watch = None
         if self._scheduler.running:
             self._scheduler.pause()
-        await self.shipper.stop()
+        await self.uploader.stop()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
             # APScheduler does it in the next turn of the loop.
@@ -97,7 +97,7 @@ class Schedule:
 
     async def upload_now(self) -> UploadReport:
         """At once, whatever the schedule and the back-off say."""
-        report = await self.shipper.upload()
+        report = await self.uploader.upload()
         self._after(report)
         if self.told is not None:
             await self.told(report)
@@ -108,19 +108,19 @@ class Schedule:
         if not self._scheduler.running:
             return None
         times = [int(job.next_run_time.timestamp() * 1000) for job in self._scheduler.get_jobs() if job.next_run_time]
-        due_ms = self.shipper.backoff.retry_at_ms if self.shipper.backoff.problem else 0
+        due_ms = self.uploader.backoff.retry_at_ms if self.uploader.backoff.problem else 0
         return min((at for at in times if at >= due_ms), default=due_ms or None)
 
     async def _regular(self) -> None:
-        due_ms = await self.shipper.due_at_ms()
-        if due_ms <= self.shipper.clock_ms():
+        due_ms = await self.uploader.due_at_ms()
+        if due_ms <= self.uploader.clock_ms():
             await self.upload_now()
         else:
             self._retry_at(due_ms)
 
     def _after(self, report: UploadReport) -> None:
         if report.problem:
-            self._retry_at(self.shipper.backoff.retry_at_ms)
+            self._retry_at(self.uploader.backoff.retry_at_ms)
         elif self._scheduler.get_job(_RETRY):
             self._scheduler.remove_job(_RETRY)
 
@@ -138,4 +138,4 @@ class Schedule:
             if abs(moved_s) > CLOCK_JUMP_S:
                 offset_s += moved_s
                 self._scheduler.reschedule_job(_REGULAR, trigger=self.timing.trigger())
-                self._retry_at(max(await self.shipper.due_at_ms(), self.shipper.clock_ms()))
+                self._retry_at(max(await self.uploader.due_at_ms(), self.uploader.clock_ms()))

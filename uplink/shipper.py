@@ -1,11 +1,9 @@
-"""The loop that brings stored events to one destination.
+"""The loop that brings stored events to a platform of the own contract.
 
 Laws
-- One upload at a time. A trigger that comes meanwhile is merged: the running upload looks once more before it ends.
 - An upload drains what is there, batch after batch, each acknowledged durably before the next is read, and ends at the
   first wait. If there was nothing it sends a heartbeat: silence is not the same as no use.
 - It knows no rule of the contract: `session.decide` says what to do, and this does it.
-- `stop` may come in any phase. What was sent and not yet acknowledged is sent again later, and is recognised.
 """
 
 import asyncio
@@ -29,17 +27,14 @@ from uplink.batch import (
     withhold,
 )
 from uplink.outbox import Chunk, Cursor, Identity, Outbox, Refusal, UploadLog
-from uplink.problems import CATALOGUE, Problem
+from uplink.problems import CATALOGUE
 from uplink.session import Answer, Failure, Moment
+from uplink.uploader import Uploader, UploadReport, wall_clock_ms
 
 log = logging.getLogger(__name__)
 
 REWINDS_MAX = 3
 """Rewinds in one upload. A platform that loses data once is followed; one that always answers `gap` is not chased."""
-STOP_GRACE_S = 5.0
-"""How long `stop` lets a request in flight come to its answer; systemd kills after 90 s."""
-CONFLICT_SHOWN_MS = 24 * 3_600_000
-"""How long the status page shows that a new epoch had to be begun."""
 
 
 class Destination(Protocol):
@@ -57,34 +52,7 @@ class Pace(Struct, frozen=True, kw_only=True):
     max_bytes: int = 4 * 1024 * 1024
 
 
-class UploadReport(Struct, kw_only=True):
-    """What one upload did. `acked` counts events newly acknowledged (refused ones among them); `known` those that the
-    platform had counted under an earlier epoch; `bytes` is encoded. `problem` is the code on which it ended, or empty."""
-
-    began_ms: int
-    sent: int = 0
-    acked: int = 0
-    refused: int = 0
-    known: int = 0
-    batches: int = 0
-    bytes: int = 0
-    ms: int = 0
-    problem: str = ""
-
-
-class Standing(Struct, frozen=True, kw_only=True):
-    """A problem that stands now."""
-
-    problem: Problem
-    since_ms: int
-    detail: str = ""
-
-
-def _wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class Shipper:
+class Shipper(Uploader):
     """Ships to `destination`, which the outbox knows as `name`."""
 
     def __init__(
@@ -93,65 +61,19 @@ class Shipper:
         outbox: Outbox,
         destination: Destination,
         pace: Pace,
-        clock_ms: Callable[[], int] = _wall_clock_ms,
+        clock_ms: Callable[[], int] = wall_clock_ms,
         random: Random | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(name, pace.interval_ms, clock_ms, random)
         self.outbox = outbox
         self.destination = destination
         self.pace = pace
-        self.clock_ms = clock_ms
-        self.random = random or Random()
-        self.backoff = Backoff()
         self.limit = pace.max_events
-        self.refused = 0
-        self.refused_since_ms = 0
-        self.stopping = False
-        self.again = False
-        self.report: UploadReport | None = None
-        self._running: asyncio.Task[UploadReport] | None = None
 
-    async def upload(self) -> UploadReport:
-        """Send everything that is there now, whatever the back-off says; see `due_at_ms` for what it says."""
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._upload(), name=f"upload to {self.name}")
-        else:
-            self.again = True
-        return await asyncio.shield(self._running)
+    async def stored_backoff(self) -> bytes:
+        return (await self.outbox.cursor(self.name)).backoff
 
-    async def due_at_ms(self) -> int:
-        """When the stored back-off allows the next attempt; in the past where nothing stands against it."""
-        self.backoff = backoff.load((await self.outbox.cursor(self.name)).backoff)
-        return backoff.due_at_ms(self.backoff, self.clock_ms())
-
-    def problems(self) -> list[Standing]:
-        """What stands between the site and this destination, the gravest first."""
-        standing = []
-        if self.backoff.problem in CATALOGUE:
-            standing.append(self._standing(self.backoff.problem, self.backoff.since_ms, self.backoff.detail))
-        renewed_at_ms = self.backoff.renewed_at_ms
-        recently = 0 <= self.clock_ms() - renewed_at_ms < CONFLICT_SHOWN_MS
-        if recently and self.backoff.problem != "conflict":
-            standing.append(self._standing("conflict", renewed_at_ms, ""))
-        if self.refused:
-            standing.append(self._standing("events_refused", self.refused_since_ms, f"{self.refused} since the start"))
-        return sorted(standing, key=lambda each: ("critical", "error", "warning").index(each.problem.severity))
-
-    @staticmethod
-    def _standing(code: str, since_ms: int, detail: str) -> Standing:
-        return Standing(problem=CATALOGUE[code], since_ms=since_ms, detail=detail)
-
-    async def stop(self) -> None:
-        """End the running upload: after the step it is in, or after STOP_GRACE_S by cancelling it. Idempotent."""
-        self.stopping = True
-        if self._running is None or self._running.done():
-            return
-        _done, late = await asyncio.wait({self._running}, timeout=STOP_GRACE_S)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(self._running, return_exceptions=True)
-
-    async def _upload(self) -> UploadReport:
+    async def run(self) -> UploadReport:
         self.limit = min(self.pace.max_events, 2 * self.limit)
         run = await _Run.begin(self)
         while not self.stopping:
@@ -159,8 +81,6 @@ class Shipper:
             await run.drain()
             if not self.again or run.report.problem:
                 break
-        run.report.ms = self.clock_ms() - run.report.began_ms
-        self.report = run.report
         return run.report
 
 
@@ -318,8 +238,7 @@ class _Run:
         self.report.known += action.known
         self.acked = max(self.acked, action.through)
         if refused:
-            self.shipper.refused_since_ms = self.shipper.refused_since_ms or self.shipper.clock_ms()
-            self.shipper.refused += refused
+            self.shipper.note_refused(refused)
             log.warning("%s refused %d event(s); they are in quarantine", self.shipper.name, refused)
 
     async def _rewind(self, head: Head, action: session.Rewind) -> None:

@@ -21,8 +21,9 @@ from agent.metering.rules import DialPlan, Level, Metering, Site
 from agent.service.problems import CODES
 from agent.web.metrics import METRICS
 from collectors.registry import KINDS
-from uplink.destinations import DESTINATIONS
+from uplink.destinations import PLATFORMS, TAKERS
 from uplink.problems import CATALOGUE
+from uplink.taker import Names
 
 MADE = "<!-- made by `python -m agent.cli.reference`; do not edit -->\n"
 
@@ -66,11 +67,20 @@ def configuration_page() -> str:
         parts += [f"## {title}\n", f"{meanings.TABLES[name]}\n", *_keys(struct, name), ""]
         if name == "source":
             parts += list(_source_kinds())
+        if name == "destination.names":
+            parts += list(_destination_kinds())
     return "\n".join(parts).rstrip() + "\n"
 
 
 class SourceTable(Struct):
     """The two keys that every `[[source]]` has; the loader takes them out before the kind's own."""
+
+    name: str
+    kind: str
+
+
+class DestinationTable(Struct):
+    """The two keys that every `[[destination]]` has."""
 
     name: str
     kind: str
@@ -84,8 +94,10 @@ def _config_tables() -> Iterator[tuple[str, str, type[Struct]]]:
     yield "`[[metering.levels]]`", "metering.levels", Level
     yield "`[ledger]`", "ledger", Ledger
     yield "`[[source]]`", "source", SourceTable
-    for kind in DESTINATIONS.values():
+    for kind in PLATFORMS.values():
         yield "`[uplink]`", "uplink", kind.settings
+    yield "`[[destination]]`", "destination", DestinationTable
+    yield "`[destination.names]`", "destination.names", Names
     yield "`[web]`", "web", Web
     yield "`[log]`", "log", Log
 
@@ -98,12 +110,18 @@ def _source_kinds() -> Iterator[str]:
         yield ""
 
 
+def _destination_kinds() -> Iterator[str]:
+    for name, kind in TAKERS.items():
+        yield f'### destination of kind = "{name}"\n'
+        yield f"[Destinations](../destinations.md#{name}) tells what it takes, and what its answer is worth.\n"
+        yield from _keys(kind.settings, f"destination.{name}")
+        yield ""
+
+
 def _keys(struct: type[Struct], table: str) -> Iterator[str]:
     taken = ("name", "kind") if table.startswith("source.") else ()
     fields = [field for field in structs.fields(struct) if field.encode_name not in taken]
-    rows = (
-        (f"`{f.encode_name}`", _type(f.type), _default(f), meanings.KEYS[f"{table}.{f.encode_name}"]) for f in fields
-    )
+    rows = ((f"`{f.encode_name}`", _type(f.type), _default(f), meanings.meaning(table, f.encode_name)) for f in fields)
     yield from _table(("key", "is", "default", "meaning"), rows)
 
 

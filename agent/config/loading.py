@@ -16,12 +16,12 @@ from msgspec import Struct
 from agent.config.findings import ConfigError, Fault, Finding, Path, dotted
 from agent.config.places import Places
 from agent.config.semantics import semantic_faults
-from agent.config.tables import Config, Ledger, Log, Source, Web
+from agent.config.tables import Config, Destination, Ledger, Log, Source, Web
 from agent.config.validation import faults, missing_key, unknown_key, wrong_value
 from agent.config.wording import near_miss, shown
 from agent.metering.rules import Metering, Site
 from collectors.contract import Kind
-from uplink.destinations import DESTINATIONS
+from uplink.destinations import PLATFORMS, TAKERS
 
 FILE_MAX_BYTES = 1_048_576
 """A configuration is a few kilobytes; a file of more than a megabyte is something else, given by mistake."""
@@ -33,8 +33,10 @@ TABLES: dict[str, Any] = {
     "web": Web,
     "log": Log,
 }
-DESTINATION_DEFAULT = "pegcount"
-SOURCE_NAME = re.compile(r"[a-z0-9_-]{1,32}")
+LISTS = {"source": "sources", "destination": "destinations"}
+DESTINATION_SHAPES: dict[str, type[Any]] = {name: kind.settings for name, kind in TAKERS.items()}
+PLATFORM_DEFAULT = "pegcount"
+NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -108,7 +110,7 @@ def _syntax_hint(message: str) -> str:
 
 def _tree_faults(tree: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Iterator[Fault]:
     tables = {**TABLES, "uplink": _uplink_type(tree)}
-    known = {*tables, "source"}
+    known = {*tables, *LISTS}
     yield from (unknown_key((name,), known) for name in tree if name not in known)
     if "site" not in tree:
         yield Fault(path=(), message="the table `[site]` is missing", hint="it needs at least `id` and `provider`")
@@ -117,47 +119,51 @@ def _tree_faults(tree: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Iterator
             yield from faults(tree[name], tables[name], (name,))
         else:
             yield wrong_value((name,), f"a table, `[{name}]`", tree[name])
-    yield from _source_list_faults(tree.get("source", []), kinds)
+    shapes = {name: kind.config for name, kind in kinds.items()}
+    yield from _list_faults("source", tree.get("source", []), shapes)
+    yield from _list_faults("destination", tree.get("destination", []), DESTINATION_SHAPES)
 
 
 def _uplink_type(tree: Mapping[str, Any]) -> type[Struct]:
     """The settings of the kind of platform that `[uplink]` names; an unknown kind is told by the default's own check."""
     table = tree.get("uplink")
-    kind = table.get("kind", DESTINATION_DEFAULT) if isinstance(table, dict) else DESTINATION_DEFAULT
-    return DESTINATIONS[kind if kind in DESTINATIONS else DESTINATION_DEFAULT].settings
+    kind = table.get("kind", PLATFORM_DEFAULT) if isinstance(table, dict) else PLATFORM_DEFAULT
+    return PLATFORMS[kind if kind in PLATFORMS else PLATFORM_DEFAULT].settings
 
 
-def _source_list_faults(sources: Any, kinds: Mapping[str, Kind]) -> Iterator[Fault]:
-    if isinstance(sources, list) and all(isinstance(one, dict) for one in sources):
-        for index, table in enumerate(sources):
-            yield from _source_faults(table, ("source", index), kinds)
+def _list_faults(table: str, listed: Any, shapes: Mapping[str, type[Struct]]) -> Iterator[Fault]:
+    if isinstance(listed, list) and all(isinstance(one, dict) for one in listed):
+        for index, one in enumerate(listed):
+            yield from _entry_faults(one, (table, index), shapes)
     else:
-        yield Fault(path=("source",), message="sources are a list of tables", hint="write `[[source]]`", at="key")
+        yield Fault(
+            path=(table,), message=f"{LISTS[table]} are a list of tables", hint=f"write `[[{table}]]`", at="key"
+        )
 
 
-def _source_faults(table: dict[str, Any], path: Path, kinds: Mapping[str, Kind]) -> Iterator[Fault]:
-    if "name" not in table:
-        yield missing_key((*path, "name"), "the name of the source, unique in this file")
-    elif not isinstance(table["name"], str) or not SOURCE_NAME.fullmatch(table["name"]):
-        yield wrong_value((*path, "name"), "1 to 32 of `a`-`z`, `0`-`9`, `_` and `-`", table["name"])
-    choices = "one of " + ", ".join(f"`{name}`" for name in sorted(kinds))
-    kind = table.get("kind")
+def _entry_faults(entry: dict[str, Any], path: Path, shapes: Mapping[str, type[Struct]]) -> Iterator[Fault]:
+    if "name" not in entry:
+        yield missing_key((*path, "name"), f"the name of the {path[0]}, unique in this file")
+    elif not isinstance(entry["name"], str) or not NAME.fullmatch(entry["name"]):
+        yield wrong_value((*path, "name"), "1 to 32 of `a`-`z`, `0`-`9`, `_` and `-`", entry["name"])
+    choices = "one of " + ", ".join(f"`{name}`" for name in sorted(shapes))
+    kind = entry.get("kind")
     if kind is None:
         yield missing_key((*path, "kind"), choices)
-    elif not isinstance(kind, str) or kind not in kinds:
+    elif not isinstance(kind, str) or kind not in shapes:
         yield Fault(
             path=(*path, "kind"),
-            message=f"there is no kind of source {shown(kind)}",
-            hint=near_miss(str(kind), kinds) or choices,
+            message=f"there is no kind of {path[0]} {shown(kind)}",
+            hint=near_miss(str(kind), shapes) or choices,
         )
     else:
-        yield from faults(_own_keys(table, kinds[kind]), kinds[kind].config, path)
+        yield from faults(_own_keys(entry, shapes[kind]), shapes[kind], path)
 
 
-def _own_keys(table: dict[str, Any], kind: Kind) -> dict[str, Any]:
-    """The table as the collector's struct wants it: `name` and `kind` only where the struct itself has them."""
-    fields = {field.encode_name for field in msgspec.structs.fields(kind.config)}
-    struct = kind.config.__struct_config__
+def _own_keys(table: dict[str, Any], shape: type[Struct]) -> dict[str, Any]:
+    """The table as the kind's struct wants it: `name` and `kind` only where the struct itself has them."""
+    fields = {field.encode_name for field in msgspec.structs.fields(shape)}
+    struct = shape.__struct_config__
     own = {key: value for key, value in table.items() if key not in {"name", "kind"} - fields}
     return {**own, struct.tag_field: struct.tag} if struct.tag_field else own
 
@@ -166,12 +172,18 @@ def _config(tree: Mapping[str, Any], path: FilePath, kinds: Mapping[str, Kind]) 
     types = {**TABLES, "uplink": _uplink_type(tree)}
     tables = {name: msgspec.convert(tree[name], kind) for name, kind in types.items() if name in tree}
     sources = tuple(_source(table, kinds[table["kind"]]) for table in tree.get("source", []))
-    return Config(**tables, sources=sources, path=path)
+    destinations = tuple(_destination(table) for table in tree.get("destination", []))
+    return Config(**tables, sources=sources, destinations=destinations, path=path)
 
 
 def _source(table: dict[str, Any], kind: Kind) -> Source:
-    config: Struct = msgspec.convert(_own_keys(table, kind), kind.config)
+    config: Struct = msgspec.convert(_own_keys(table, kind.config), kind.config)
     return Source(name=table["name"], kind=kind.name, config=config)
+
+
+def _destination(table: dict[str, Any]) -> Destination:
+    shape = DESTINATION_SHAPES[table["kind"]]
+    return Destination(table["name"], table["kind"], msgspec.convert(_own_keys(table, shape), shape))
 
 
 def _placed(found: Iterable[Fault], text: str, path: FilePath) -> tuple[Finding, ...]:

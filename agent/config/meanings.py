@@ -16,6 +16,12 @@ TABLES: dict[str, str] = {
     ),
     "ledger": "Where records are kept, and how much.",
     "source": "What is listened to, a table each: `[[source]]`. Besides these two keys it has those of its kind, below.",
+    "destination": (
+        "Where micro-transactions go besides the platform, or instead of it, a table each: `[[destination]]`. Each has a place "
+        "and a quarantine of its own. Besides these two keys it has those of its kind, below. Names of meters and subjects "
+        "there stand in `[destination.names]`."
+    ),
+    "destination.names": "What things are called at the destination.",
     "uplink": "The platform that micro-transactions go to. Without this table they are kept and not sent.",
     "web": "The status page.",
     "log": "What goes to stderr.",
@@ -99,6 +105,23 @@ KEYS: dict[str, str] = {
     "uplink.max_bytes": "Bytes in one upload at most, before compression.",
     "uplink.proxy": "Address of an HTTP proxy.",
     "uplink.allow_http": "Permit `http` to another machine: anybody on the way can read the token.",
+    "uplink.proxy_auth_file": "A file whose first line is `user:password` for the proxy.",
+    "uplink.ca_file": "Authorities (PEM) that may vouch for the platform's certificate, instead of this machine's.",
+    "uplink.pin": "SHA-256 of the one certificate that is trusted, instead of any authority: 64 hexadecimal digits.",
+    "uplink.certificate": "This machine's own certificate (PEM), for platforms that ask for one.",
+    "uplink.key_file": "The private key of `certificate`.",
+    "destination.name": "Name of the destination, unique in this file; how far it is stands under it.",
+    "destination.kind": "What it is.",
+    "destination.url": "Its address, without the API's path.",
+    "destination.names": "See the table above.",
+    "destination.start": "Whether a new destination begins with the oldest event that the ledger holds, or with the next one.",
+    "destination.token": "The key of its API. Better in a file of its own: `token_file`.",
+    "destination.token_file": "A file whose first line is the key. Read at the start; never shown.",
+    "destination.openmeter.api": "The version of its API.",
+    "destination.names.meters": 'Meters and their names there: `{ "voice.minutes" = "minutes" }`; an empty name is not sent.',
+    "destination.names.unlisted": "Whether other meters are sent, under their own names. `risk.*` only where listed.",
+    "destination.names.subjects": 'Seats and their names there: `{ 101 = "cus_8h2" }`.',
+    "destination.names.subject": "Name of all other subjects there; `{subject}` and `{site}` stand for themselves.",
     "web.enabled": "Whether there is a status page. `pegcount upload` needs it.",
     "web.listen": "Address and port. What other machines reach is refused without `allow_remote`: the page has no login.",
     "web.allow_remote": "Permit an address that other machines reach. Put a proxy that asks for a password in front.",
@@ -106,3 +129,12 @@ KEYS: dict[str, str] = {
     "log.level": "The least that is logged.",
     "log.format": "Text for people, or one JSON object a line.",
 }
+
+
+def meaning(table: str, key: str) -> str:
+    """What a key means; destinations share many of theirs, with each other and with the uplink. Raises KeyError."""
+    places = [table, "destination", "uplink"] if table.startswith("destination.") else [table]
+    for place in places:
+        if found := KEYS.get(f"{place}.{key}"):
+            return found
+    raise KeyError(f"{table}.{key}")

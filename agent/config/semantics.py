@@ -7,7 +7,7 @@ not there) or hardly is what was meant (a level that no seat can reach).
 import ipaddress
 import zoneinfo
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path as FilePath
@@ -22,7 +22,9 @@ from agent.config.wording import near_miss
 from agent.metering.catalogue import FEATURES
 from uplink.schedule import Timing
 
-FILE_KEYS = ("path", "file", "token_file", "ca_file")
+SOURCE_NAME_IS = "a source's records are kept under its name, so each needs its own"
+DESTINATION_NAME_IS = "how far a destination is stands under its name, so each needs its own"
+FILE_KEYS = ("path", "file", "token_file", "ca_file", "certificate", "key_file", "proxy_auth_file")
 """Keys of a source or of the uplink that name a file whose folder should be there."""
 
 SHARED = (
@@ -43,13 +45,18 @@ def semantic_faults(config: Config) -> Iterator[Fault]:
     yield from _web(config)
     if config.ledger.path != Ledger().path:  # the package makes the default's folder
         yield from _folder(config.ledger.path, ("ledger", "path"))
-    yield from _source_names(config.sources)
+    yield from _unique_names("source", [one.name for one in config.sources], SOURCE_NAME_IS)
     yield from _shared_inputs(config.sources)
     for index, source in enumerate(config.sources):
         yield from _struct_values(source.config, ("source", index))
     if config.uplink is not None:
         yield from _struct_values(config.uplink, ("uplink",))
-        yield from _cron(config.uplink.cron, config.site.timezone)
+        yield from _cron(config.uplink.cron, config.site.timezone, ("uplink", "cron"))
+    yield from _unique_names("destination", [one.name for one in config.destinations], DESTINATION_NAME_IS)
+    for index, destination in enumerate(config.destinations):
+        path: Path = ("destination", index)
+        yield from _struct_values(destination.settings, path)
+        yield from _cron(destination.settings.cron, config.site.timezone, (*path, "cron"))
     if not config.sources:
         yield Fault(
             path=(), severity="warning", message="there is no `[[source]]`: nothing will be heard", hint="add one"
@@ -160,15 +167,15 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or ipaddress.ip_address(host).is_loopback
 
 
-def _source_names(sources: tuple[Source, ...]) -> Iterator[Fault]:
+def _unique_names(table: str, names: Sequence[str], hint: str) -> Iterator[Fault]:
     seen: dict[str, int] = {}
-    for index, source in enumerate(sources):
-        first = seen.setdefault(source.name, index)
+    for index, name in enumerate(names):
+        first = seen.setdefault(name, index)
         if first != index:
             yield Fault(
-                path=("source", index, "name"),
-                message=f"two sources are named `{source.name}` (the other is source {first + 1})",
-                hint="a source's records are kept under its name, so each needs its own",
+                path=(table, index, "name"),
+                message=f"two {table}s are named `{name}` (the other is {table} {first + 1})",
+                hint=hint,
             )
 
 
@@ -218,17 +225,17 @@ def _file_or_interface(path: Path, both: bool, either: bool) -> Fault:
     return Fault(path=path, message=message, hint=hint, at="key")
 
 
-def _cron(cron: str, timezone: str) -> Iterator[Fault]:
+def _cron(cron: str, timezone: str, path: Path) -> Iterator[Fault]:
     if not cron or timezone not in _zones():
         return
     try:
         first = Timing(cron=cron, timezone=timezone, jitter_s=0).trigger().get_next_fire_time(None, datetime.now(UTC))
         if first is None:
-            yield Fault(path=("uplink", "cron"), message=f'`uplink.cron`: "{cron}" is a time that never comes')
+            yield Fault(path=path, message=f'`{dotted(path)}`: "{cron}" is a time that never comes')
     except ValueError as error:
         yield Fault(
-            path=("uplink", "cron"),
-            message=f'`uplink.cron`: "{cron}" is no cron expression: {error}',
+            path=path,
+            message=f'`{dotted(path)}`: "{cron}" is no cron expression: {error}',
             hint="five fields: minute, hour, day, month, weekday; such as `*/15 * * * *`",
         )
 

@@ -1,7 +1,8 @@
 """The tables of the configuration file that belong to the agent itself, and the whole file as one value.
 
 `[site]`, `[site.dialplan]` and `[metering]` are the metering's own structs, `[uplink]` is the uplink's, and each
-`[[source]]` is its kind's. What a key means is written in `agent/config/meanings.py`, from which the reference is made.
+`[[source]]` and `[[destination]]` is its kind's. What a key means is written in `agent/config/meanings.py`, from which the
+reference is made.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from msgspec import Meta, Struct
 from agent.config.findings import Finding
 from agent.metering.rules import Metering, Site
 from uplink.destinations import PegcountSettings
+from uplink.destinations.settings import HttpTakerSettings, TakerSettings
 
 Days = Annotated[int, Meta(ge=1, le=3660)]
 Megabytes = Annotated[int, Meta(ge=16, le=1_048_576)]
@@ -50,6 +52,14 @@ class Source(Struct, frozen=True):
     config: Struct
 
 
+class Destination(Struct, frozen=True):
+    """One `[[destination]]`: its unique name, its kind's name, and the kind's own settings."""
+
+    name: str
+    kind: str
+    settings: HttpTakerSettings | TakerSettings
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """The whole file. `uplink` is None where nothing is to be sent; `warnings` are findings that stop nothing."""
 
@@ -58,6 +68,7 @@ class Config(Struct, frozen=True, kw_only=True):
     ledger: Ledger = Ledger()
     sources: tuple[Source, ...] = ()
     uplink: PegcountSettings | None = None
+    destinations: tuple[Destination, ...] = ()
     web: Web = Web()
     log: Log = Log()
     path: Path = Path()

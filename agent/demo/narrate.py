@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from agent.ledger.snapshot import Snapshot
-from uplink.shipper import UploadReport
+from uplink.uploader import UploadReport
 
 HEAD_EVERY = 20
 """Lines after which the column heads are said again: they scroll off a small terminal."""

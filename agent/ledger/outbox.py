@@ -21,13 +21,11 @@ KEPT_UPLOADS = 500
 T = TypeVar("T")
 
 
-class LedgerOutbox:
-    """Implements `Outbox`. One may serve several destinations."""
+class Reading:
+    """A connection of its own to read by, and the writer's thread to write by."""
 
-    def __init__(self, ledger: Ledger, site: str, source: str) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._site = site
-        self._source = source
         self._reader = open_for_reading(ledger.path)
         self._reading = threading.Lock()
 
@@ -44,6 +42,15 @@ class LedgerOutbox:
 
     async def _write_with(self, action: Callable[[Database], T]) -> T:
         return await asyncio.wrap_future(self._ledger.do(action))
+
+
+class LedgerOutbox(Reading):
+    """Implements `Outbox`. One may serve several destinations."""
+
+    def __init__(self, ledger: Ledger, site: str, source: str) -> None:
+        super().__init__(ledger)
+        self._site = site
+        self._source = source
 
     # --- reading
 
@@ -80,7 +87,7 @@ class LedgerOutbox:
         )
 
     async def log_upload(self, destination: str, entry: UploadLog) -> None:
-        await self._write_with(lambda db: _log_upload(db, destination, entry))
+        await self._write_with(lambda db: log_upload(db, destination, entry))
 
     async def begin_epoch(self, reason: str) -> str:
         return await self._write_with(lambda db: _begin_epoch(db, self._ledger, reason))
@@ -155,7 +162,7 @@ def _acknowledge(
     )
 
 
-def _log_upload(db: Database, destination: str, entry: UploadLog) -> None:
+def log_upload(db: Database, destination: str, entry: UploadLog) -> None:
     db.execute(
         "INSERT INTO upload (destination, at_ms, first, last, count, size_bytes, outcome, took_ms)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -169,9 +176,10 @@ def _begin_epoch(db: Database, ledger: Ledger, reason: str) -> str:
     numbering = ledger.numbering
     old, last_line = numbering.epoch, numbering.line
     (acked,) = db.execute(
-        "SELECT min(CASE epoch WHEN ? THEN acked_through ELSE 0 END) FROM destination", (old.n,)
+        "SELECT min(CASE epoch WHEN ? THEN acked_through ELSE 0 END) FROM destination WHERE active", (old.n,)
     ).fetchone()
     epoch = numbering.begin_epoch(reason, ledger.clock_ms())
-    numbering.reissue(old.after_line + (acked or 0), last_line, ledger.clock_ms())
+    again = numbering.reissue(old.after_line + (acked or 0), last_line, ledger.clock_ms())
+    db.execute("UPDATE epoch SET reissued = ? WHERE n = ?", (again, epoch.n))
     db.execute("UPDATE destination SET epoch = ?, acked_through = 0, chain = ?", (epoch.n, CHAIN_START))
     return epoch.id

@@ -64,8 +64,8 @@ def uplinks(db: Database) -> list[UplinkView]:
     epoch, after_line = db.execute("SELECT id, after_line FROM epoch ORDER BY n DESC LIMIT 1").fetchone() or ("", 0)
     (last_line,) = db.execute("SELECT coalesce(max(line), 0) FROM event").fetchone()
     last = max(0, last_line - after_line)
-    rows = db.execute("SELECT name, acked_through, acked_at_ms FROM destination ORDER BY name").fetchall()
-    return [
+    rows = db.execute("SELECT name, acked_through, acked_at_ms FROM destination WHERE active ORDER BY name").fetchall()
+    platforms = [
         UplinkView(
             destination=name,
             epoch=epoch,
@@ -73,12 +73,35 @@ def uplinks(db: Database) -> list[UplinkView]:
             last_sequence=last,
             backlog=last - acked,
             oldest_waiting_ms=_recorded(db, after_line + acked + 1) if last > acked else 0,
-            refused=db.execute("SELECT count(*) FROM quarantine WHERE destination = ?", (name,)).fetchone()[0],
+            refused=_refused(db, name),
             last_ok_at_ms=max(acked_at, _last_answer(db, name)),
             uploads=_uploads(db, name),
         )
         for name, acked, acked_at in rows
     ]
+    return platforms + _forwards(db, last_line)
+
+
+def _forwards(db: Database, last_line: int) -> list[UplinkView]:
+    rows = db.execute("SELECT name, through, acked_at_ms FROM forward WHERE active ORDER BY name").fetchall()
+    return [
+        UplinkView(
+            destination=name,
+            acked_through=through,
+            last_sequence=last_line,
+            backlog=last_line - through,
+            oldest_waiting_ms=_recorded(db, through + 1) if last_line > through else 0,
+            refused=_refused(db, name),
+            last_ok_at_ms=max(acked_at, _last_answer(db, name)),
+            uploads=_uploads(db, name),
+        )
+        for name, through, acked_at in rows
+    ]
+
+
+def _refused(db: Database, destination: str) -> int:
+    (count,) = db.execute("SELECT count(*) FROM quarantine WHERE destination = ?", (destination,)).fetchone()
+    return int(count)
 
 
 def _recorded(db: Database, line: int) -> int:

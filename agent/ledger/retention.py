@@ -29,8 +29,9 @@ their own when they are read again."""
 def prune_events(db: Database, before_ms: int) -> int:
     """Delete up to STEP_ROWS events; returns how many went."""
     (through,) = db.execute(
-        "SELECT min(CASE WHEN destination.epoch = epoch.n THEN after_line + acked_through ELSE after_line END)"
-        " FROM destination, (SELECT n, after_line FROM epoch ORDER BY n DESC LIMIT 1) AS epoch"
+        "SELECT min(through) FROM (SELECT CASE WHEN destination.epoch = epoch.n THEN after_line + acked_through"
+        " ELSE after_line END AS through FROM destination, (SELECT n, after_line FROM epoch ORDER BY n DESC LIMIT 1) AS epoch"
+        " WHERE active UNION ALL SELECT through FROM forward WHERE active)"
     ).fetchone()
     if through is None:
         return 0

@@ -150,3 +150,15 @@ CREATE TABLE counter (
 def first_tables(db: Database) -> None:
     for statement in filter(str.strip, _TABLES.split(";")):
         db.execute(statement)
+
+
+@migrations()
+def forwarding(db: Database) -> None:
+    """Destinations that take events in the order of their lines. `reissued`: how many of an epoch's first events are those of
+    an earlier one. `active`: whether the configuration names the destination; what it does not name holds no event back."""
+    db.execute("ALTER TABLE epoch ADD COLUMN reissued INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE destination ADD COLUMN active INTEGER NOT NULL DEFAULT 1")
+    db.execute(
+        "CREATE TABLE forward (name TEXT PRIMARY KEY, through INTEGER NOT NULL, backoff BLOB NOT NULL DEFAULT x'',"
+        " acked_at_ms INTEGER NOT NULL DEFAULT 0, active INTEGER NOT NULL DEFAULT 1) STRICT"
+    )

@@ -17,9 +17,10 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.config.tables import Config
+from agent.config.tables import Config, Destination
 from agent.garbage import collect_seldom
 from agent.ledger.errors import LedgerError
+from agent.ledger.feed import LedgerFeed
 from agent.ledger.outbox import LedgerOutbox
 from agent.ledger.writer import Ledger
 from agent.service import manager
@@ -27,12 +28,16 @@ from agent.service.state import AgentState, program_version
 from agent.service.supervisor import SupervisedSource
 from agent.web.app import start as start_page
 from collectors.registry import KINDS
-from uplink.destinations import DESTINATIONS, PegcountSettings
-from uplink.destinations.pegcount_http import TokenUnreadable
+from uplink.destinations import PLATFORMS, TAKERS
+from uplink.forwarder import Forwarder
+from uplink.line import CredentialsUnreadable, TimedSettings
 from uplink.schedule import Schedule, Timing
-from uplink.shipper import Pace, Shipper, UploadReport
+from uplink.shipper import Destination as Platform
+from uplink.shipper import Pace, Shipper
+from uplink.taker import Taker
+from uplink.uploader import UploadReport
 
-DESTINATION = "platform"
+PLATFORM = "platform"
 PRUNE_EVERY_S = 600.0
 STATUS_EVERY_S = 10.0
 EX_CONFIG = 78
@@ -46,33 +51,42 @@ class Agent:
     """One agent in this process. `start`, then `stop`; between them all runs by itself."""
 
     def __init__(self, config: Config, told: Told | None = None) -> None:
-        """Raises LedgerError and TokenUnreadable; nothing is left open then."""
+        """Raises LedgerError and CredentialsUnreadable; nothing is left open then."""
         self.config = config
         self._told = told
-        destination = self._open_destination() if config.uplink else None
+        platform = self._open_platform() if config.uplink else None
+        takers = {one.name: TAKERS[one.kind].open(one.settings, config.site.id) for one in config.destinations}
         self.ledger = Ledger.open(config.ledger, config.site, config.metering)
         if self.ledger.quarantined:
             log.error("an unreadable ledger was set aside as %s; a new one was begun", self.ledger.quarantined)
         self.outbox = LedgerOutbox(self.ledger, config.site.id, config.site.urn)
-        self.schedule = self._make_schedule(destination) if config.uplink else None
-        self.destination = destination
+        self.feed = LedgerFeed(
+            self.ledger, frozenset(one.name for one in config.destinations if one.settings.start == "newest")
+        )
+        schedules = [self._shipping(platform)] if platform else []
+        self.schedules = [*schedules, *(self._forwarding(one, takers[one.name]) for one in config.destinations)]
+        self._lines: list[Platform | Taker] = [*([platform] if platform else []), *takers.values()]
         self.sources = self._make_sources()
-        self.state = AgentState(config, self.ledger, self.sources, self.schedule)
+        self.state = AgentState(config, self.ledger, self.sources, self.schedules)
         self._tasks: list[asyncio.Task[None]] = []
         self._page: web.AppRunner | None = None
 
-    def _open_destination(self) -> Any:
+    def _open_platform(self) -> Platform:
         settings = self.config.uplink
         assert settings is not None
-        return DESTINATIONS[settings.kind].open(settings, self.config.site.id)
+        return PLATFORMS[settings.kind].open(settings, self.config.site.id)
 
-    def _make_schedule(self, destination: Any) -> Schedule:
+    def _shipping(self, platform: Platform) -> Schedule:
         settings = self.config.uplink
         assert settings is not None
         timing = _timing(settings, self.config.site.timezone)
         pace = Pace(max_events=settings.max_events, max_bytes=settings.max_bytes, interval_ms=timing.interval_ms())
-        shipper = Shipper(DESTINATION, self.outbox, destination, pace)
-        return Schedule(shipper, timing, self._told)
+        return Schedule(Shipper(PLATFORM, self.outbox, platform, pace), timing, self._told)
+
+    def _forwarding(self, destination: Destination, taker: Taker) -> Schedule:
+        timing = _timing(destination.settings, self.config.site.timezone)
+        names = destination.settings.names
+        return Schedule(Forwarder(destination.name, self.feed, taker, names, timing.interval_ms()), timing)
 
     def _make_sources(self) -> list[SupervisedSource]:
         folder = Path(self.config.ledger.path).absolute().parent / "sources"
@@ -92,8 +106,11 @@ class Agent:
                 self.state.page_fault = str(error)
         for source in self.sources:
             self._tasks.append(asyncio.create_task(source.run(), name=f"source {source.source.name}"))
-        if self.schedule is not None:
-            await self.schedule.start()
+        await self.feed.only(
+            {PLATFORM} if self.config.uplink else set(), {one.name for one in self.config.destinations}
+        )
+        for schedule in self.schedules:
+            await schedule.start()
         self._tasks.append(asyncio.create_task(self._maintain(), name="maintenance"))
         if interval_s := manager.watchdog_interval_s():
             self._tasks.append(asyncio.create_task(self._watchdog(interval_s), name="watchdog"))
@@ -115,14 +132,15 @@ class Agent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.schedule is not None:
-            await self.schedule.stop()
-        if self.destination is not None:
-            await self.destination.close()
+        for schedule in self.schedules:
+            await schedule.stop()
+        for line in self._lines:
+            await line.close()
         if self._page is not None:
             await self._page.cleanup()
         self.state.close()
         self.outbox.close()
+        self.feed.close()
         await asyncio.to_thread(self.ledger.close)
         log.info("stopped")
 
@@ -151,7 +169,7 @@ class Agent:
             manager.notify("WATCHDOG=1")
 
 
-def _timing(settings: PegcountSettings, timezone: str) -> Timing:
+def _timing(settings: TimedSettings, timezone: str) -> Timing:
     return Timing(interval_s=settings.interval_s, cron=settings.cron, jitter_s=settings.jitter_s, timezone=timezone)
 
 
@@ -163,8 +181,8 @@ async def run(config: Config) -> int:
     except LedgerError as error:
         log.error("%s (%s)", error, error.hint)
         return EX_IOERR
-    except TokenUnreadable as error:
-        log.error("the token cannot be read: %s", error)
+    except CredentialsUnreadable as error:
+        log.error("what the uplink needs cannot be read: %s", error)
         return EX_CONFIG
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

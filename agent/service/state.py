@@ -1,6 +1,8 @@
 """What the running agent shows: the ledger's figures and the live values beside them, as one Snapshot."""
 
+import asyncio
 import threading
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -19,7 +21,7 @@ from agent.service.supervisor import SupervisedSource
 from agent.web.page import UploadOutcome
 from uplink.problems import CATALOGUE
 from uplink.schedule import Schedule
-from uplink.shipper import Standing, UploadReport
+from uplink.uploader import Standing, UploadReport
 
 REJECTS_SHOWN_MS = 24 * 3600 * 1000
 CLOCK_SLACK_MS = 60_000
@@ -47,12 +49,12 @@ class AgentState:
     """`agent.web.app.WebState` of a running agent."""
 
     def __init__(
-        self, config: Config, ledger: Ledger, sources: list[SupervisedSource], schedule: Schedule | None
+        self, config: Config, ledger: Ledger, sources: list[SupervisedSource], schedules: Sequence[Schedule]
     ) -> None:
         self.config = config
         self._ledger = ledger
         self._sources = sources
-        self._schedule = schedule
+        self._schedules = schedules
         self._reader = open_for_reading(ledger.path)
         self._reading = threading.Lock()
         self.page_fault = ""
@@ -87,12 +89,13 @@ class AgentState:
         )
 
     def _uplinks(self, db: Database) -> tuple[UplinkView, ...]:
-        views = queries.uplinks(db)
-        if self._schedule is None or self.config.uplink is None:
-            return tuple(views)
-        next_ms = self._schedule.next_at_ms() or 0
-        address = self.config.uplink.url
-        return tuple(msgspec.structs.replace(view, next_try_at_ms=next_ms, address=address) for view in views)
+        next_ms = {schedule.uploader.name: schedule.next_at_ms() or 0 for schedule in self._schedules}
+        return tuple(
+            msgspec.structs.replace(
+                view, next_try_at_ms=next_ms.get(view.destination, 0), address=address_of(self.config, view.destination)
+            )
+            for view in queries.uplinks(db)
+        )
 
     def _own_problems(self, now_ms: int, newest_ms: int) -> list[Problem]:
         found = [
@@ -107,7 +110,7 @@ class AgentState:
             found.append(problem("ledger_quarantined", "", f"It is kept as {self._ledger.quarantined}."))
         if newest_ms > now_ms + CLOCK_SLACK_MS:
             found.append(problem("clock_backwards"))
-        if self.config.uplink is None:
+        if not self._schedules:
             found.append(problem("uplink_absent"))
         if self.page_fault:
             found.append(problem("page_unavailable", "", f"{self.config.web.listen}: {self.page_fault}"))
@@ -125,19 +128,33 @@ class AgentState:
         ]
 
     def _uplink_problems(self) -> list[Problem]:
-        if self._schedule is None:
-            return []
-        shipper = self._schedule.shipper
-        return [_told(standing, shipper.name) for standing in shipper.problems()]
+        return [
+            _told(standing, schedule.uploader.name)
+            for schedule in self._schedules
+            for standing in schedule.uploader.problems()
+        ]
 
     async def upload_now(self) -> UploadOutcome:
-        if self._schedule is None:
+        if not self._schedules:
             return UploadOutcome(text="There is no [uplink] in the configuration: nothing is sent.", ok=False)
         try:
-            report = await self._schedule.upload_now()
+            reports = await asyncio.gather(*(schedule.upload_now() for schedule in self._schedules))
         except (TimeoutError, LedgerError) as error:
             return UploadOutcome(text=f"The upload could not be made: {error}", ok=False)
-        return _outcome(report)
+        outcomes = [_outcome(report) for report in reports]
+        if len(outcomes) == 1:
+            return outcomes[0]
+        named = zip(self._schedules, outcomes, strict=True)
+        text = " ".join(f"{schedule.uploader.name}: {outcome.text}" for schedule, outcome in named)
+        return UploadOutcome(text=text, ok=all(outcome.ok for outcome in outcomes))
+
+
+def address_of(config: Config, destination: str) -> str:
+    """Where a destination is, as the status page shows it."""
+    for one in config.destinations:
+        if one.name == destination:
+            return str(getattr(one.settings, "url", "")) or one.kind
+    return config.uplink.url if config.uplink else ""
 
 
 def _told(standing: Standing, about: str) -> Problem:

@@ -13,7 +13,7 @@ from tests.uplink.site import MemoryOutbox
 from uplink import backoff
 from uplink.backoff import Backoff
 from uplink.schedule import Schedule, Timing
-from uplink.shipper import UploadReport
+from uplink.uploader import UploadReport
 
 
 def wall_ms() -> int:

@@ -33,7 +33,8 @@ from tests.uplink.site import MemoryOutbox, event_body
 from uplink import backoff
 from uplink.destinations import PegcountHttp, PegcountSettings
 from uplink.outbox import Chunk
-from uplink.shipper import Pace, Shipper, UploadReport
+from uplink.shipper import Pace, Shipper
+from uplink.uploader import UploadReport
 
 HTML = b"<!DOCTYPE html><html><title>Welcome to the hotel</title>Please sign in"
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
@@ -601,7 +602,7 @@ async def test_b7_a_stop_does_not_wait_for_ever_for_an_answer(tmp_path: Path, mo
     async def silence(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
         await asyncio.sleep(3)
 
-    monkeypatch.setattr("uplink.shipper.STOP_GRACE_S", 0.1)
+    monkeypatch.setattr("uplink.uploader.STOP_GRACE_S", 0.1)
     outbox = MemoryOutbox()
     outbox.record(5)
     async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:

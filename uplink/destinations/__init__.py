@@ -1,25 +1,44 @@
-"""Where events can be sent: kind -> its settings and how it is opened. One explicit table.
+"""Where events can be sent: kind -> its settings and how it is opened. Two explicit tables.
+
+PLATFORMS speak our own contract (`[uplink]`); TAKERS take events under names of their own (`[[destination]]`), each kind in
+one file with its limits, its answers and what its identity is good for.
 
 Law: checking settings touches no network and opens no file but `token_file`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from msgspec import Struct
 
+from uplink.destinations.openmeter import OpenMeter, OpenMeterSettings
 from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings
+from uplink.destinations.settings import HttpTakerSettings, TakerSettings
 from uplink.shipper import Destination
+from uplink.taker import Taker
 
 
-class DestinationKind(Struct, frozen=True):
+class PlatformKind(Struct, frozen=True):
     """`settings` is the type of the configuration's `[uplink]` table, `open` makes the destination for one site."""
 
     settings: type[PegcountSettings]
     open: Callable[[PegcountSettings, str], Destination]
 
 
-DESTINATIONS: dict[str, DestinationKind] = {
-    "pegcount": DestinationKind(settings=PegcountSettings, open=PegcountHttp),
+class TakerKind(Struct, frozen=True):
+    """`settings` is the type of a `[[destination]]` table without its `name` and `kind`; `open` gives the taker for a site.
+    Opening touches no network, and raises CredentialsUnreadable."""
+
+    settings: type[HttpTakerSettings] | type[TakerSettings]
+    open: Callable[[Any, str], Taker]
+
+
+PLATFORMS: dict[str, PlatformKind] = {
+    "pegcount": PlatformKind(settings=PegcountSettings, open=PegcountHttp),
 }
 
-__all__ = ["DESTINATIONS", "DestinationKind", "PegcountHttp", "PegcountSettings"]
+TAKERS: dict[str, TakerKind] = {
+    "openmeter": TakerKind(settings=OpenMeterSettings, open=OpenMeter),
+}
+
+__all__ = ["PLATFORMS", "TAKERS", "PegcountHttp", "PegcountSettings", "PlatformKind", "TakerKind"]

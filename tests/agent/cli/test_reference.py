@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from agent.cli.main import main
-from agent.cli.reference import PAGES, SourceTable
+from agent.cli.reference import PAGES, DestinationTable, SourceTable
 from agent.config import Ledger, Log, Web, meanings
 from agent.metering.catalogue import CLASSES, FEATURES, METERS
 from agent.metering.rules import DialPlan, Level, Metering, Site
@@ -15,8 +15,9 @@ from agent.service.problems import CODES
 from agent.web.metrics import METRICS
 from collectors.registry import KINDS
 from tests.agent.cli.commands import CHECKOUT
-from uplink.destinations import DESTINATIONS
+from uplink.destinations import PLATFORMS, TAKERS
 from uplink.problems import CATALOGUE
+from uplink.taker import Names
 
 REFERENCE = CHECKOUT / "docs/reference"
 STRUCTS = {
@@ -29,7 +30,10 @@ STRUCTS = {
     "web": Web,
     "log": Log,
     **{f"source.{name}": kind.config for name, kind in KINDS.items()},
-    "uplink": DESTINATIONS["pegcount"].settings,
+    "uplink": PLATFORMS["pegcount"].settings,
+    "destination": DestinationTable,
+    "destination.names": Names,
+    **{f"destination.{name}": kind.settings for name, kind in TAKERS.items()},
 }
 
 
@@ -51,10 +55,11 @@ def test_every_command_and_option_is_documented() -> None:
 
 
 def test_every_key_has_a_meaning_and_every_meaning_a_key() -> None:
-    keys = {f"{table}.{field.encode_name}" for table, struct in STRUCTS.items() for field in structs.fields(struct)}
-    assert keys == set(meanings.KEYS)
-    for key in keys:
-        assert f"| `{key.rpartition('.')[2]}` |" in text("configuration.md")
+    keys = {(table, field.encode_name) for table, struct in STRUCTS.items() for field in structs.fields(struct)}
+    told = {meanings.meaning(table, key) for table, key in keys}
+    assert told == set(meanings.KEYS.values())
+    for _, key in keys:
+        assert f"| `{key}` |" in text("configuration.md")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 
 from tests.uplink.platform import TOKEN, TOKENS, Clock, answers, line_to, receiver_at
 from tests.uplink.site import MemoryOutbox
-from uplink.destinations import DESTINATIONS, PegcountHttp, PegcountSettings
-from uplink.destinations.pegcount_http import TokenUnreadable, failure, read_token
+from uplink.destinations import PLATFORMS, PegcountHttp, PegcountSettings
+from uplink.line import CredentialsUnreadable, failure, first_line
 from uplink.problems import CATALOGUE
 from uplink.receiver.serve import ReceiverSettings, serve
 from uplink.session import Answer, Failure
@@ -24,7 +24,7 @@ def settings(**values: object) -> PegcountSettings:
 
 def test_the_defaults_upload_each_quarter_of_an_hour() -> None:
     assert (settings().interval_s, settings().kind, settings().max_events) == (900, "pegcount", 1000)
-    assert settings().kind in DESTINATIONS
+    assert settings().kind in PLATFORMS
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_this_machine_may_be_spoken_to_in_the_clear(url: str) -> None:
 def test_a_token_comes_from_the_first_line_of_its_file(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("  a-secret \nnot this\n")
-    assert read_token(settings(token="", token_file=str(path))) == "a-secret"
+    assert first_line(str(path)) == "a-secret"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe", "Schlüssel".encode()])
@@ -69,8 +69,8 @@ def test_a_token_file_without_a_token_is_told(tmp_path: Path, content: bytes | N
     path = tmp_path / "token"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(TokenUnreadable, match="token"):
-        read_token(settings(token="", token_file=str(path)))
+    with pytest.raises(CredentialsUnreadable, match="token"):
+        PegcountHttp(settings(token="", token_file=str(path)), "site-1")
 
 
 def self_signed(folder: Path) -> tuple[str, str]:

@@ -1,0 +1,238 @@
+"""HTTP to a platform, as all destinations use it: where it is, how it is trusted, and what comes back.
+
+Laws
+- `post` returns an Answer or a Failure for whatever happens on the line, and raises nothing but cancellation.
+- Redirects are not followed: a token and a customer's numbers go to the configured host only.
+- TLS is verified: by this machine's authorities, by `ca_file`, or by the one certificate that `pin` names. Without TLS a
+  secret is sent to this machine itself only, unless `allow_http` says otherwise.
+- An answer is read up to ANSWER_MAX_BYTES, uncompressed, and no further.
+- Checking settings opens no file; `HttpLine` opens those that they name, and raises CredentialsUnreadable.
+"""
+
+import asyncio
+import errno
+import re
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+import aiohttp
+from msgspec import Meta, Struct
+
+from uplink.session import ANSWER_MAX_BYTES, Answer, Failure
+
+CONNECT_TIMEOUT_S = 10.0
+"""A TCP and TLS handshake over a satellite takes under 3 s; three SYNs are sent in the first 7."""
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_PIN = re.compile(r"(?:[0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
+
+
+class TimedSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When uploads start: either `interval_s` or `cron` (five fields, the site's time). `jitter_s` spreads a fleet: each
+    upload starts up to so much later, by chance."""
+
+    interval_s: Annotated[int, Meta(ge=1, le=86_400)] = 900
+    cron: str = ""
+    jitter_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
+
+
+class LineSettings(TimedSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`ca_file`: PEM of the authorities that may vouch for the platform, instead of this machine's. `pin`: the SHA-256 of its
+    certificate, instead of any authority. `certificate` and `key_file`: what this machine shows of itself (mutual TLS).
+    `proxy_auth_file`: `user:password` for the proxy, on its first line."""
+
+    url: Annotated[str, Meta(max_length=2000)]
+    timeout_s: Annotated[float, Meta(gt=0, le=600)] = 60.0
+    proxy: str = ""
+    proxy_auth_file: str = ""
+    ca_file: str = ""
+    pin: str = ""
+    certificate: str = ""
+    key_file: str = ""
+    allow_http: bool = False
+
+    def __post_init__(self) -> None:
+        self.check_line()
+
+    def check_line(self) -> None:
+        """Raises ValueError; a message begins with the key that it is about."""
+        _check_address(urlsplit(self.url), self.allow_http)
+        if self.pin and not _PIN.fullmatch(self.pin):
+            raise ValueError("pin must be the SHA-256 of a certificate: 64 hexadecimal digits")
+        if self.pin and (self.ca_file or self.certificate):
+            raise ValueError(
+                "pin names the one certificate that is trusted: it goes with neither ca_file nor certificate"
+            )
+        if bool(self.certificate) != bool(self.key_file):
+            raise ValueError("certificate and key_file go together")
+        if self.proxy_auth_file and not self.proxy:
+            raise ValueError("proxy_auth_file is for a proxy, and none is given")
+        if self.proxy and urlsplit(self.proxy).scheme != "http":
+            raise ValueError("proxy must be an address like http://proxy.example.net:3128")
+
+
+def _check_address(parts: SplitResult, allow_http: bool) -> None:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("url must be the platform's address, like https://meter.example.net")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("url must hold no user or password: it is shown on the status page; token_file is for secrets")
+    if not _has_a_port(parts):
+        raise ValueError("url must have a port from 1 to 65535, or none")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK and not allow_http:
+        raise ValueError("url must be https: with http anyone on the way can read the token (allow_http permits it)")
+
+
+def _has_a_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+class CredentialsUnreadable(Exception):
+    """A file that the settings name cannot be read, or does not hold what it should. The message says why."""
+
+
+def first_line(path: str) -> str:
+    """The first line of a file of secrets. Raises CredentialsUnreadable."""
+    try:
+        text = Path(path).read_text("utf-8").partition("\n")[0].strip()
+    except OSError as error:
+        raise CredentialsUnreadable(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CredentialsUnreadable(f"{path}: this is no text") from None
+    if not text or not text.isascii() or not text.isprintable():
+        raise CredentialsUnreadable(f"{path}: the first line holds nothing that could be sent")
+    return text
+
+
+class HttpLine:
+    """One platform's address, reached over connections that are kept open."""
+
+    def __init__(self, settings: LineSettings) -> None:
+        self.settings = settings
+        self._trust = _trust(settings)
+        self._proxy_auth = _proxy_auth(settings)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer | Failure:
+        return await self.request("POST", url, body, headers)
+
+    async def request(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer | Failure:
+        try:
+            return await self._exchange(method, url, body, headers)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return failure(error)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _exchange(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer | Failure:
+        request = self._opened().request(
+            method,
+            url,
+            data=body,
+            headers={"Accept-Encoding": "identity", **headers},
+            allow_redirects=False,
+            proxy=self.settings.proxy or None,
+            proxy_auth=self._proxy_auth,
+            ssl=self._trust,
+        )
+        async with request as response:
+            read = await _bounded(response.content)
+            if read is None:
+                return Failure(code="answer_unusable", detail=f"an answer of more than {ANSWER_MAX_BYTES} bytes")
+            return Answer(
+                status=response.status,
+                body=read,
+                content_type=response.headers.get("Content-Type", ""),
+                retry_after=response.headers.get("Retry-After", ""),
+                date=response.headers.get("Date", ""),
+                location=response.headers.get("Location", ""),
+            )
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=self.settings.timeout_s, connect=CONNECT_TIMEOUT_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._session
+
+
+def _trust(settings: LineSettings) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
+    """Whose word is taken for the platform's certificate."""
+    if settings.pin:
+        return aiohttp.Fingerprint(bytes.fromhex(settings.pin.replace(":", "")))
+    if not (settings.ca_file or settings.certificate):
+        return True
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+        if settings.certificate:
+            context.load_cert_chain(settings.certificate, settings.key_file)
+    except ssl.SSLError as error:
+        raise CredentialsUnreadable(f"ca_file, certificate or key_file is not what it should be: {error}") from None
+    except OSError as error:
+        named = settings.ca_file if not settings.certificate else "ca_file, certificate or key_file"
+        raise CredentialsUnreadable(f"{named}: {error.strerror}") from None
+    return context
+
+
+def _proxy_auth(settings: LineSettings) -> aiohttp.BasicAuth | None:
+    if not settings.proxy_auth_file:
+        return None
+    user, colon, password = first_line(settings.proxy_auth_file).partition(":")
+    if not colon:
+        raise CredentialsUnreadable(f"{settings.proxy_auth_file}: the first line is not `user:password`")
+    return aiohttp.BasicAuth(user, password)
+
+
+async def _bounded(stream: aiohttp.StreamReader) -> bytes | None:
+    """The whole body, or None where it is longer than an answer can be."""
+    parts, size = [], 0
+    async for part in stream.iter_chunked(65536):
+        parts.append(part)
+        size += len(part)
+        if size > ANSWER_MAX_BYTES:
+            return None
+    return b"".join(parts)
+
+
+def failure(error: Exception) -> Failure | Answer:
+    """The problem that an exception of the line stands for."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return Answer(status=error.status)
+    code = next((code for kinds, code in _BY_KIND if isinstance(error, kinds)), "") or _by_errno(error)
+    return Failure(code=code, detail=f"{type(error).__name__}: {error}".removesuffix(": "))
+
+
+_BY_KIND: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((aiohttp.ClientConnectorDNSError,), "dns"),
+    ((aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch, ssl.SSLError), "tls"),
+    ((TimeoutError, asyncio.TimeoutError), "timeout"),
+    ((aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError), "reset"),
+)
+"""The first that fits: a TLS error is an OSError as well, and a time-out a ServerConnectionError."""
+
+_BY_ERRNO = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.EPIPE: "reset",
+    errno.ECONNABORTED: "reset",
+    errno.ENETUNREACH: "unreachable",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETDOWN: "unreachable",
+    errno.ETIMEDOUT: "timeout",
+}
+
+
+def _by_errno(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number is None and isinstance(error, (aiohttp.ClientOSError, ConnectionResetError)):
+        return "reset"
+    return _BY_ERRNO.get(number or 0, "transport")
