@@ -85,6 +85,10 @@ KEYS: dict[str, str] = {
     "source.sip.pbx": "Addresses (`ip` or `ip:port`) of one phone system that speaks from several of them.",
     "source.sip.trunks": 'Names of trunks, each with its address: `{ carrier = "198.51.100.7" }`.',
     "source.sip.services": 'Numbers that a feature answers: `{ 300 = "auto_attendant" }`.',
+    "source.sip.devices": (
+        'Patterns of User-Agents and what kind of device they are: `{ "MyPhone*" = "desk_phone" }`. They go before the '
+        "built-in table; `*` stands for anything."
+    ),
     "source.sip.calls": "How many calls are followed at once; beyond, the oldest is handed in as it stands.",
     "source.hep.listen": "Address and UDP port to listen on.",
     "source.hep.password": "What chunk 14 of every datagram must hold; needed as soon as the address is not loopback.",
@@ -93,6 +97,10 @@ KEYS: dict[str, str] = {
     "source.hep.pbx": "Addresses (`ip` or `ip:port`) of one phone system that speaks from several of them.",
     "source.hep.trunks": 'Names of trunks, each with its address: `{ carrier = "198.51.100.7" }`.',
     "source.hep.services": 'Numbers that a feature answers: `{ 300 = "auto_attendant" }`.',
+    "source.hep.devices": (
+        'Patterns of User-Agents and what kind of device they are: `{ "MyPhone*" = "desk_phone" }`. They go before the '
+        "built-in table; `*` stands for anything."
+    ),
     "uplink.kind": "What kind of platform it is.",
     "uplink.url": "The platform's address; `https` unless it is this machine, or `allow_http` is set.",
     "uplink.token": "The bearer token. Better in a file of its own: `token_file`.",

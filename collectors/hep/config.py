@@ -6,14 +6,15 @@ from msgspec import Meta, Struct
 
 from collectors.contract import SourceMisconfigured
 from collectors.io.datagrams import is_loopback, parse_listen
+from collectors.sip.device_table import DeviceClass
 from collectors.sip.limits import Limits
 
 
 class HepConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="hep"):
     """`listen`: address and port of the UDP socket. `password`: what chunk 14 of every datagram must hold; needed as
     soon as the address is not loopback. `journal_limit_mb`: how much disk what waits for the ledger may take. `pbx`,
-    `trunks`, `services`: see `collectors.sip.site.Site`. `calls`: how many calls are followed at once; beyond, the oldest
-    is handed in as it stands."""
+    `trunks`, `services`, `devices`: see `collectors.sip.site.Site`. `calls`: how many calls are followed at once;
+    beyond, the oldest is handed in as it stands."""
 
     listen: str = "127.0.0.1:9060"
     password: str = ""
@@ -21,6 +22,7 @@ class HepConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     pbx: tuple[str, ...] = ()
     trunks: dict[str, str] = {}
     services: dict[str, str] = {}
+    devices: dict[str, DeviceClass] = {}
     calls: Annotated[int, Meta(ge=100, le=1_000_000)] = Limits().calls
 
     def __post_init__(self) -> None:

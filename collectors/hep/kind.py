@@ -16,7 +16,7 @@ from collectors.sip.tracker import Tracker
 
 
 def _tracker(config: HepConfig) -> Tracker:
-    site = Site(pbx=config.pbx, trunks=config.trunks, services=config.services)
+    site = Site(pbx=config.pbx, trunks=config.trunks, services=config.services, devices={**config.devices})
     return Tracker(Limits(calls=config.calls), site)
 
 

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from collectors.contract import Batch, Collector, Context, Kind, Probe, Sink
 from collectors.net.frames import MAGIC_BYTES, PCAP_MAGIC, PCAPNG_MAGIC, unzipped_head
+from collectors.sip.device_table import DeviceClass
 from collectors.sip.join import join
 from collectors.sip.leg import SipLeg
 from collectors.sip.limits import Limits
@@ -25,7 +26,7 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     where SIP over TCP and SCTP is spoken, and UDP that does not look like SIP matters (keep-alives, TLS); SIP over UDP is
     told by its looks on whatever port. `tunnels`: carriers whose frames are taken whole, to be looked into. `media_ports`:
     UDP ports that are taken whatever they hold. `capture_socket`: where the capture service is met. `buffer_mb`: how much it
-    keeps for an agent that is away. `media`: what of the calls' media is read. `pbx`, `trunks`, `services`: see
+    keeps for an agent that is away. `media`: what of the calls' media is read. `pbx`, `trunks`, `services`, `devices`: see
     `collectors.sip.site.Site`. `calls`: how many calls are followed at once; beyond, the oldest is handed in as it stands."""
 
     path: str = ""
@@ -40,6 +41,7 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     pbx: tuple[str, ...] = ()
     trunks: dict[str, str] = {}
     services: dict[str, str] = {}
+    devices: dict[str, DeviceClass] = {}
     calls: Annotated[int, Meta(ge=100, le=1_000_000)] = Limits().calls
 
     def __post_init__(self) -> None:
@@ -52,7 +54,7 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 
     @property
     def site(self) -> Site:
-        return Site(pbx=self.pbx, trunks=self.trunks, services=self.services)
+        return Site(pbx=self.pbx, trunks=self.trunks, services=self.services, devices={**self.devices})
 
     @property
     def limits(self) -> Limits:

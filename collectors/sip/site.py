@@ -7,11 +7,13 @@ from collectors.sip.packets import host
 
 class Site(Struct, frozen=True, kw_only=True):
     """`pbx`: addresses (`ip` or `ip:port`) of one phone system that speaks from several of them. `trunks`: a trunk's name
-    and its address. `services`: a dialled user and the feature that answers it (`300 = "auto_attendant"`)."""
+    and its address. `services`: a dialled user and the feature that answers it (`300 = "auto_attendant"`). `devices`: patterns
+    of User-Agents and the class of device, before the built-in table."""
 
     pbx: tuple[str, ...] = ()
     trunks: dict[str, str] = {}
     services: dict[str, str] = {}
+    devices: dict[str, str] = {}
 
 
 PBX = "pbx"
