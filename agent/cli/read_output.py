@@ -15,13 +15,14 @@ from agent.cli.common import printable
 from agent.ledger.preview import Finding
 from agent.web import words
 from agent.web.page import plain
-from collectors.records import Call, FeatureUse, Party, Registration, Reject
+from collectors.records import Call, FeatureUse, Party, Registration, Reject, Risk
 from uplink.events import MicroTransaction
 
 KINDS: dict[type, str] = {
     Call: "call",
     Registration: "registration",
     FeatureUse: "feature_use",
+    Risk: "risk",
     Reject: "reject",
     MicroTransaction: "event",
 }
@@ -48,7 +49,7 @@ class Counts:
     def summary(self) -> str:
         """`3 calls, 9 micro-transactions, 1 reject`."""
         parts = [words.counted(self._counts["call"], "call")]
-        for kind, name in (("registration", "registration"), ("feature_use", "feature use")):
+        for kind, name in (("registration", "registration"), ("feature_use", "feature use"), ("risk", "risk")):
             if self._counts[kind]:
                 parts.append(words.counted(self._counts[kind], name))
         parts.append(words.counted(self._counts["event"], "micro-transaction"))
@@ -81,6 +82,7 @@ _TIMES: dict[type, str] = {
     Call: "started_at_ms",
     Registration: "at_ms",
     FeatureUse: "at_ms",
+    Risk: "at_ms",
     Reject: "at_ms",
     MicroTransaction: "time_ms",
 }
@@ -111,11 +113,18 @@ def _party(party: Party) -> str:
 
 
 def _registration(one: Registration) -> tuple[str, str]:
-    return one.endpoint, f"{one.state} {one.contact}"
+    device = f" ({plain(one.device).lower()})" if one.device else ""
+    return one.endpoint, f"{one.state} {one.contact}{device}"
 
 
 def _feature_use(one: FeatureUse) -> tuple[str, str]:
     return one.endpoint, one.code
+
+
+def _risk(one: Risk) -> tuple[str, str]:
+    about = f" {one.endpoint}" if one.endpoint else ""
+    detail = f" ({one.detail})" if one.detail else ""
+    return one.origin, f"{one.code}{about} {words.counted(one.count, 'time')}{detail}"
 
 
 def _reject(one: Reject) -> tuple[str, str]:
@@ -132,6 +141,7 @@ _ROWS: dict[type, Callable[[Any], tuple[str, str]]] = {
     Call: _call,
     Registration: _registration,
     FeatureUse: _feature_use,
+    Risk: _risk,
     Reject: _reject,
     MicroTransaction: _event,
 }

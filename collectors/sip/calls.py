@@ -55,6 +55,10 @@ class Calls(Table):
         super().__init__(limits, site, counters, records, desk)
         self.registrar = registrar
 
+    def _emit(self, group: Group, now_us: int) -> None:
+        super()._emit(group, now_us)
+        self.registrar.risks.called(group.dialogs[0])
+
     # --- requests
 
     def invite(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:

@@ -22,6 +22,14 @@ class Limits(Bounds, frozen=True, kw_only=True):
     bindings: int = 50_000
     """Registered contacts followed at once."""
 
+    risk_origins: int = 4_096
+    """Addresses whose doubtful requests are remembered, and as many that were found to be good. Beyond, the one that was
+    heard of longest ago goes, so that a flood from invented addresses takes some 10 MB at most."""
+
+    risks_per_hour: int = 200
+    """Risk records in one hour of packet time: more than a technician reads; a flood from a million addresses would be a
+    million records otherwise."""
+
     message_bytes: int = 65_536
     """The largest SIP message: a UDP datagram's size; RFC 3261 section 18.1.1 sends larger ones over TCP, rarely seen."""
 

@@ -7,7 +7,7 @@ Laws
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from collectors.records import Ending, FeatureUse
 from collectors.sip.identity import Attestation
@@ -125,11 +125,16 @@ class Transaction(Struct, array_like=True):
     done: bool = False
     relayed: bool = False
     """A message that was passed on, and counted where it came from."""
+    src: str = ""
+    """Where it was first seen to come from."""
+    status: int = 0
+    """Its first final answer that was no success; a proxy may ask elsewhere then."""
 
 
 class Binding(Struct, array_like=True):
-    """A registered contact (RFC 3261 section 10). `hour`: the UTC hour that has its record already; `ordinal` counts new
-    bindings of the same contact within that hour."""
+    """A registered contact (RFC 3261 section 10). `instance`: what the device is known by beside the contact (+sip.instance and
+    reg-id). `hour`: the UTC hour that has its record already; `ordinal` counts new bindings of the same contact within that
+    hour. `also`: other URIs that calls may reach it by."""
 
     endpoint: str
     aor: str
@@ -140,3 +145,63 @@ class Binding(Struct, array_like=True):
     hour: int = 0
     ordinal: int = 0
     ended: bool = False
+    device: str = ""
+    device_id: str = ""
+    also: tuple[str, ...] = ()
+
+
+class Stay(Struct, array_like=True):
+    """When an address of record was registered at a device; `ended_us` 0 while it is."""
+
+    begun_us: int
+    ended_us: int = 0
+
+
+class Failure(Struct, array_like=True):
+    """An account that is refused again and again: how often in a row, how much of that has been told, and whether it is or was
+    lately registered by anybody."""
+
+    endpoint: str
+    count: int = 0
+    told: int = 0
+    last_us: int = 0
+    known: bool = False
+
+
+class Episode(Struct, array_like=True):
+    """A risk that goes on: what of it has not been told yet."""
+
+    code: str
+    endpoint: str
+    detail: str
+    first_us: int = 0
+    last_us: int = 0
+    count: int = 0
+
+
+class Tally(Struct, array_like=True):
+    """How often something happened within a window that begins with its first time."""
+
+    since_us: int = 0
+    count: int = 0
+
+
+class Origin(Struct, array_like=True):
+    """What is doubtful about one address: accounts that it fails with, numbers that it dialled in vain, targets that did not
+    answer its OPTIONS (each with its time), how often it was refused and could not be read, and what of that goes on."""
+
+    failing: dict[str, Failure] = {}
+    dialled: dict[str, int] = {}
+    swept: dict[str, int] = {}
+    guessed: Tally = field(default_factory=Tally)
+    unreadable: Tally = field(default_factory=Tally)
+    episodes: dict[str, Episode] = {}
+
+
+class RisksState(Struct, array_like=True):
+    """All that `risk.Risks` knows; `told` are the records of that `hour`."""
+
+    origins: dict[str, Origin] = {}
+    good: list[str] = []
+    hour: int = 0
+    told: int = 0

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from collectors.records import EXCERPT_MAX_BYTES, Record, Reject
+from collectors.sip.bindings import Bindings
 from collectors.sip.brief import Brief, brief
 from collectors.sip.calls import Calls
+from collectors.sip.devices import Devices
 from collectors.sip.dissect import OnMedia
 from collectors.sip.framing import Framer
 from collectors.sip.limits import Limits
@@ -25,8 +27,9 @@ from collectors.sip.media.report import Report
 from collectors.sip.message import Malformed, Message, parse
 from collectors.sip.packets import STREAMS, SipPacket, is_keepalive, looks_like_sip
 from collectors.sip.registrar import Registrar
+from collectors.sip.risk import Risks
 from collectors.sip.site import Site
-from collectors.sip.state import Binding, Group, Refer, Transaction
+from collectors.sip.state import Binding, Group, Refer, RisksState, Stay, Transaction
 
 VERSION = 2
 """Of the snapshot's form."""
@@ -66,6 +69,8 @@ class _State(Struct, array_like=True):
     streams: dict[str, Framer]
     counters: dict[str, int]
     media: DeskState
+    stays: dict[str, dict[str, Stay]] = {}
+    risks: RisksState = field(default_factory=RisksState)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -82,7 +87,10 @@ class Tracker:
         self._messages = self._registers = 0
         self._records: list[Record] = []
         self._rejects: list[Reject] = []
-        self._registrar = Registrar(limits, self._counts, self._records)
+        devices = Devices(site.devices)
+        self._bindings = Bindings(limits, devices, self._counts, self._records)
+        self._risks = Risks(limits, site, devices, self._counts, self._records)
+        self._registrar = Registrar(limits, self._bindings, self._risks, self._counts, self._records)
         self._desk = Desk(limits, media, self._counts) if media != "off" else None
         self._calls = Calls(limits, site, self._registrar, self._counts, self._records, self._desk)
         self.media: OnMedia | None = self._media if self._desk is not None else None
@@ -98,6 +106,7 @@ class Tracker:
             b"REGISTER": self._register,
             b"MESSAGE": self._registrar.request,
             b"SUBSCRIBE": self._registrar.request,
+            b"OPTIONS": self._options,
         }
         self._other: Handler = self._calls.touch
         self._streams: dict[str, Framer] = {}
@@ -181,7 +190,11 @@ class Tracker:
 
     def _register(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         self._registers += 1
-        self._registrar.request(packet, data, short, message)
+        self._registrar.register(packet, data, short, message)
+
+    def _options(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        self._risks.asked_options(packet, data)
+        self._calls.touch(packet, data, short, message)
 
     def _answer(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         _, status, call_id, cseq = short
@@ -196,11 +209,14 @@ class Tracker:
         elif cseq[cseq.find(b" ") + 1 :] in OUTSIDE:
             self._registrar.answer(packet, data, short, message)
         else:
+            if cseq[-8:] == b" OPTIONS":
+                self._risks.answered_options(packet)
             self._calls.answer_in_dialog(packet, data, short, message)
 
     def _reject(self, packet: SipPacket, data: bytes, fault: Malformed) -> None:
         self._counts["rejects"] += 1
         self._registers += data.startswith(b"REGISTER ")
+        self._risks.unreadable(packet)
         if len(self._rejects) >= self.limits.rejects:
             self._counts["rejects_dropped"] += 1
             return
@@ -223,6 +239,7 @@ class Tracker:
             self._counts["clock_steps"] += 1
             self._due_us = 0
             self._calls.clock_set(step_us, at_us)
+            self._risks.clock_set()
         self.tick(at_us)
 
     def _media(self, at_us: int, flow: bytes, buffer: bytes | memoryview, begin: int, end: int) -> bool:
@@ -245,11 +262,12 @@ class Tracker:
         """Time has come to `now_us`, on the packets' clock: what is due ends now."""
         if now_us < self._due_us:
             return
-        self._now_us = now_us
+        before_us, self._now_us = self._now_us, now_us
         self._back_us = now_us - BACK_STEP_US
         self._due_us = now_us - now_us % TICK_US + TICK_US
         self._calls.run(now_us)
         self._registrar.run(now_us)
+        self._risks.run(now_us, before_us)
 
     def drain(self) -> tuple[list[Record], list[Reject]]:
         """What became final since the last drain."""
@@ -262,6 +280,7 @@ class Tracker:
         """The source has ended: whatever is still open is handed in with `ending="open"`."""
         self.tick(now_us)
         self._calls.finish(max(now_us, self._now_us))
+        self._risks.finish()
         if self._streams:
             self._counts["stream_messages_lost"] += len(self._streams)
         self._streams.clear()
@@ -270,7 +289,7 @@ class Tracker:
     def snapshot(self) -> bytes:
         """All that is known of calls in progress, bindings and unfinished streams. Drain first: records that wait to be
         drained are not part of it."""
-        calls, registrar = self._calls, self._registrar
+        calls, bindings = self._calls, self._bindings
         return _encoder.encode(
             _State(
                 VERSION,
@@ -278,14 +297,16 @@ class Tracker:
                 self._due_us,
                 self._packets,
                 calls.serial,
-                registrar.swept_us,
+                bindings.swept_us,
                 calls.kept(),
                 calls.correlator.refers,
-                registrar.transactions,
-                registrar.bindings,
+                dict(self._registrar.transactions),
+                dict(bindings.known),
                 self._streams,
                 self.counters,
                 self._desk.state() if self._desk is not None else DeskState(),
+                dict(bindings.stays),
+                self._risks.state(),
             )
         )
 
@@ -305,6 +326,8 @@ class Tracker:
         self._counts.update(known.counters)
         self._messages, self._registers = self._counts.pop("messages"), self._counts.pop("registers")
         self._calls.restore(known.groups, known.refers, known.serial)
-        self._registrar.restore(known.transactions, known.bindings, known.swept_us)
+        self._registrar.restore(known.transactions)
+        self._bindings.restore(known.bindings, known.stays, known.swept_us)
+        self._risks.restore(known.risks)
         if self._desk is not None:
             self._desk.restore(known.media)

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
-from collectors.records import Call, FeatureUse, Record, Registration, Reject
+from collectors.records import Call, FeatureUse, Record, Registration, Reject, Risk
 from collectors.sip.join import join
 from collectors.sip.leg import SipLeg
 from collectors.sip.limits import Limits
@@ -193,28 +193,37 @@ def register(
     status: int = 200,
     agent: str = "Deskphone/1.0",
     call_id: str = "",
+    src: str = "",
+    dst: str = PBX,
+    sender: str = "",
+    listed: str | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    answer: Iterable[tuple[str, str]] = (),
 ) -> list[SipPacket]:
-    """A REGISTER and its answer."""
+    """A REGISTER and its answer. `sender`: the user part of From, `listed`: the Contact of the answer where they differ from
+    what was asked; `headers` and `answer` are further headers of the two."""
     contact = contact or f"<sip:{user}@{phone(int(user))}>"
     aor, call_id = f"<sip:{user}@office.example>", call_id or f"r{user}"
+    src = src or phone(int(user))
     head = [
-        ("Via", f"SIP/2.0/UDP {phone(int(user))};branch=z9hG4bKr{user}{cseq}"),
-        ("From", f"{aor};tag=r{user}"),
+        ("Via", f"SIP/2.0/UDP {src};branch=z9hG4bKr{user}{cseq}"),
+        ("From", f"<sip:{sender or user}@office.example>;tag=r{user}"),
         ("To", aor),
         ("Call-ID", call_id),
         ("CSeq", f"{cseq} REGISTER"),
     ]
-    asked = [*head, ("Contact", contact), ("User-Agent", agent)]
+    asked = [*head, ("Contact", contact), ("User-Agent", agent), *headers]
     if expires is not None:
         asked.append(("Expires", str(expires)))
-    told = list(head)
-    if status == 200 and contact != "*" and expires != 0:
+    told = [*head, *answer]
+    if listed is not None:
+        told.append(("Contact", listed))
+    elif status == 200 and contact != "*" and expires != 0:
         seconds_granted = expires if granted is None else granted
         told.append(("Contact", contact if seconds_granted is None else f"{contact};expires={seconds_granted}"))
-    src = phone(int(user))
     return [
-        SipPacket(at(seconds), "udp", src, PBX, message("REGISTER sip:office.example SIP/2.0", asked)),
-        SipPacket(at(seconds + 0.02), "udp", PBX, src, message(f"SIP/2.0 {status} Told", told)),
+        SipPacket(at(seconds), "udp", src, dst, message("REGISTER sip:office.example SIP/2.0", asked)),
+        SipPacket(at(seconds + 0.02), "udp", dst, src, message(f"SIP/2.0 {status} Told", told)),
     ]
 
 
@@ -228,6 +237,7 @@ class Told:
         self.records, self.rejects, self.counters = records, rejects, counters
         self.legs = [record for record in records if isinstance(record, SipLeg)]
         self.registrations = [record for record in records if isinstance(record, Registration)]
+        self.risks = [record for record in records if isinstance(record, Risk)]
         self.uses = [record for record in records if isinstance(record, FeatureUse)]
 
     @property
