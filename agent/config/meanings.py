@@ -67,7 +67,12 @@ KEYS: dict[str, str] = {
     "source.asterisk_cdr.poll_s": "How often to look for new lines.",
     "source.sip.path": "The capture file (pcap or pcapng). It is read once, to its end. Either this or `interface`.",
     "source.sip.interface": "The network interface to capture on, such as `eth0`; `any` for all of them.",
-    "source.sip.engine": "What captures: `afpacket`, the service pegcount-capture.",
+    "source.sip.engine": (
+        "What captures: `afpacket`, the service pegcount-capture. With `pyshark` a file is read through tshark, for what "
+        "Wireshark dissects and this program does not."
+    ),
+    "source.sip.keylog": "The TLS key log (NSS format) of the calls in `path`, for tshark.",
+    "source.sip.decode_as": "What tshark is to decode as what (its `-d`), such as `tcp.port==5071,sip`.",
     "source.sip.ports": (
         "Ports and ranges where SIP is spoken over TCP or SCTP. SIP over UDP is told by its looks, on whatever port; of UDP "
         "on these ports all is taken, keep-alives too."

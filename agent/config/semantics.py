@@ -24,7 +24,7 @@ from uplink.schedule import Timing
 
 SOURCE_NAME_IS = "a source's records are kept under its name, so each needs its own"
 DESTINATION_NAME_IS = "how far a destination is stands under its name, so each needs its own"
-FILE_KEYS = ("path", "file", "token_file", "ca_file", "certificate", "key_file", "proxy_auth_file")
+FILE_KEYS = ("path", "file", "token_file", "ca_file", "certificate", "key_file", "proxy_auth_file", "keylog")
 """Keys of a source or of the uplink that name a file whose folder should be there."""
 
 SHARED = (

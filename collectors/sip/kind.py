@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from msgspec import Meta, Struct
 
 from collectors.contract import Batch, Collector, Context, Kind, Probe, Sink
 from collectors.net.frames import MAGIC_BYTES, PCAP_MAGIC, PCAPNG_MAGIC, unzipped_head
 from collectors.sip.device_table import DeviceClass
+from collectors.sip.dissect import OnMedia
 from collectors.sip.join import join
 from collectors.sip.leg import SipLeg
 from collectors.sip.limits import Limits
 from collectors.sip.live.ports import parse_ports
 from collectors.sip.media.desk import MediaSetting
-from collectors.sip.read import Capture
+from collectors.sip.read import Capture, Reader
 from collectors.sip.site import Site
 
 DONE = b"done"
@@ -22,7 +23,8 @@ DONE = b"done"
 
 
 class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="sip"):
-    """Either `path`, a capture file, or `interface`, to capture on (`any`: on all). `engine`: what captures there. `ports`:
+    """Either `path`, a capture file, or `interface`, to capture on (`any`: on all). `engine`: what captures there;
+    `pyshark` reads a file through tshark as well. `keylog`, `decode_as`: what tshark is told of a file. `ports`:
     where SIP over TCP and SCTP is spoken, and UDP that does not look like SIP matters (keep-alives, TLS); SIP over UDP is
     told by its looks on whatever port. `tunnels`: carriers whose frames are taken whole, to be looked into. `media_ports`:
     UDP ports that are taken whatever they hold. `capture_socket`: where the capture service is met. `buffer_mb`: how much it
@@ -31,7 +33,9 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 
     path: str = ""
     interface: Annotated[str, Meta(pattern=r"^[^\s/]{0,15}$")] = ""
-    engine: Literal["afpacket"] = "afpacket"
+    engine: Literal["afpacket", "pyshark"] = "afpacket"
+    keylog: str = ""
+    decode_as: tuple[Annotated[str, Meta(pattern=r"^[a-z0-9._]+==[0-9a-z.:-]+,[a-z0-9._-]+$")], ...] = ()
     ports: tuple[str, ...] = ("5060-5061", "5080")
     tunnels: tuple[Literal["gre", "erspan", "vxlan", "ipip", "gtp", "pppoe"], ...] = ()
     media_ports: tuple[str, ...] = ()
@@ -46,6 +50,12 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 
     def __post_init__(self) -> None:
         """Raises ValueError, so that a wrong configuration is told with its place in the file."""
+        if (self.keylog or self.decode_as) and (self.engine != "pyshark" or self.interface):
+            raise ValueError('`keylog` and `decode_as` are for a file that is read with engine = "pyshark"')
+        if self.engine == "pyshark" and self.interface:
+            raise ValueError('engine = "pyshark" reads capture files only')
+        if self.engine == "pyshark" and self.media != "off":
+            raise ValueError('engine = "pyshark" gives signalling only: leave `media` off')
         for key, texts in (("ports", self.ports), ("media_ports", self.media_ports)):
             try:
                 parse_ports(texts)
@@ -61,7 +71,14 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
         return Limits(calls=self.calls)
 
     def capture(self, path: Path) -> Capture:
+        if self.engine == "pyshark":
+            return Capture(path, self.site, self.limits, self.media, self._through_tshark)
         return Capture(path, self.site, self.limits, self.media)
+
+    def _through_tshark(self, file: BinaryIO, limits: Limits, on_media: OnMedia | None) -> Reader:
+        from collectors.sip.wireshark.reader import TsharkReader  # here: pyshark takes a third of a second
+
+        return TsharkReader(file, self.decode_as, self.keylog)
 
 
 class SipCollector:

@@ -7,9 +7,10 @@ Laws
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from msgspec import Struct
 
@@ -17,13 +18,36 @@ from collectors.contract import Batch, SourceMisconfigured, SourceUnavailable
 from collectors.net.frames import Damaged, NotACapture
 from collectors.records import Reject
 from collectors.sip.capture import CaptureReader
+from collectors.sip.dissect import OnMedia
 from collectors.sip.limits import Limits
 from collectors.sip.media.desk import MediaSetting
+from collectors.sip.packets import SipPacket
 from collectors.sip.site import Site
 from collectors.sip.tracker import Tracker
 
 BATCH_PACKETS = 4_096
 """About a thousand legs: a transaction of a size that the ledger likes."""
+
+
+class Reader(Protocol):
+    """What gives the packets of a file, in their order: `CaptureReader`, or tshark's."""
+
+    @property
+    def counters(self) -> dict[str, int]: ...
+
+    @property
+    def packets(self) -> int: ...
+
+    @property
+    def at_us(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+    def __iter__(self) -> Iterator[SipPacket]: ...
+
+
+OpenReader = Callable[[BinaryIO, Limits, OnMedia | None], Reader]
 
 
 class Capture(Struct):
@@ -33,6 +57,7 @@ class Capture(Struct):
     site: Site
     limits: Limits
     media: MediaSetting = "off"
+    open_reader: OpenReader = CaptureReader
     heard_at_ms: int = 0
     bytes_read: int = 0
     bytes_total: int = 0
@@ -44,7 +69,7 @@ class Capture(Struct):
             with self.path.open("rb", buffering=0) as file:
                 self.bytes_total = os.fstat(file.fileno()).st_size
                 tracker = Tracker(self.limits, self.site, self.media)
-                reader = CaptureReader(file, self.limits, tracker.media)
+                reader = self.open_reader(file, self.limits, tracker.media)
                 yield from self._batches(reader, tracker)
         except NotACapture as fault:
             raise SourceMisconfigured(
@@ -55,7 +80,7 @@ class Capture(Struct):
                 f"{self.path} cannot be read: {fault.strerror}", "check that it exists and that this user may read it"
             ) from fault
 
-    def _batches(self, reader: CaptureReader, tracker: Tracker) -> Iterator[Batch]:
+    def _batches(self, reader: Reader, tracker: Tracker) -> Iterator[Batch]:
         damage: tuple[Reject, ...] = ()
         due = BATCH_PACKETS
         try:
@@ -70,7 +95,7 @@ class Capture(Struct):
         tracker.finish(reader.at_us)
         yield self._batch(reader, tracker, damage)
 
-    def _batch(self, reader: CaptureReader, tracker: Tracker, more: tuple[Reject, ...]) -> Batch:
+    def _batch(self, reader: Reader, tracker: Tracker, more: tuple[Reject, ...]) -> Batch:
         records, rejects = tracker.drain()
         self.heard_at_ms = reader.at_us // 1000
         self.bytes_read = reader.offset

@@ -144,7 +144,7 @@ def test_the_readme_names_every_counter() -> None:
     used = set(re.findall(r'(?:counters|_counts)\["([a-z_]+)"\]', source))
     used |= set(re.findall(r'NotUnderstood\("([a-z_]+)"\)', source))
     used |= set(re.findall(r'(?:_forget|_leave)\("([a-z_]+)"\)', source))
-    used |= {"keepalives", "not_sip", "other_protocol", "tcp_other_streams"}
+    used |= {"tls_unreadable", "tshark_unreadable", "keepalives", "not_sip", "other_protocol", "tcp_other_streams"}
     table = (folder / "README.md").read_text().partition("## Counters")[2]
     told = set(re.findall(r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line)))
     assert used <= told
