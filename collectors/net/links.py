@@ -45,15 +45,25 @@ def vlan(frame: bytes, at: int) -> Step:
     return TWO.unpack_from(frame, at + 2)[0], at + 4
 
 
-PPP_TYPES = {0x0021: IPV4, 0x0057: IPV6}
+PPP_TYPES = {0x21: IPV4, 0x57: IPV6}
+_PPP_ADDRESS = b"\xff\x03"
+
+
+def ppp(frame: bytes, at: int) -> Step:
+    """RFC 1661: the protocol in two octets, or in one, which is odd; before it perhaps HDLC's address and control."""
+    if frame.startswith(_PPP_ADDRESS, at):
+        at += 2
+    if not frame[at]:
+        at += 1
+    kind = PPP_TYPES.get(frame[at])
+    if kind is None:
+        raise NotUnderstood("not_ip")
+    return kind, at + 1
 
 
 def pppoe(frame: bytes, at: int) -> Step:
-    """RFC 2516: six octets, then PPP's protocol (RFC 1661)."""
-    kind = PPP_TYPES.get(TWO.unpack_from(frame, at + 6)[0])
-    if kind is None:
-        raise NotUnderstood("not_ip")
-    return kind, at + 8
+    """RFC 2516: six octets before PPP's own."""
+    return ppp(frame, at + 6)
 
 
 def mpls(frame: bytes, at: int) -> Step:

@@ -19,20 +19,24 @@ from collectors.net.links import (
     ethernet,
     ip_by_version,
     mpls,
+    ppp,
     pppoe,
     vlan,
 )
 
 ERSPAN_I_II, ERSPAN_III = 0x88BE, 0x22EB
-_CHECKSUM, _ROUTING, _KEY, _SEQUENCE, _VERSION = 0x8000, 0x4000, 0x2000, 0x1000, 0x0007
+PPP = 0x880B
+_CHECKSUM, _ROUTING, _KEY, _SEQUENCE, _ACKNOWLEDGMENT, _VERSION = 0x8000, 0x4000, 0x2000, 0x1000, 0x0080, 0x0007
 
 
 def gre(frame: bytes, at: int) -> Step:
-    """RFC 2784 and 2890. Version 1 (PPTP) and source routes (RFC 1701) are not read."""
+    """RFC 2784 and 2890; version 1 is PPTP's (RFC 2637), with PPP in it. Source routes (RFC 1701) are not read."""
     flags, kind = TWO.unpack_from(frame, at)[0], TWO.unpack_from(frame, at + 2)[0]
-    if flags & (_VERSION | _ROUTING):
+    version = flags & _VERSION
+    if flags & _ROUTING or version > 1 or (version == 1 and kind != PPP):
         raise NotUnderstood("gre")
-    at += 4 + 4 * (bool(flags & _CHECKSUM) + bool(flags & _KEY) + bool(flags & _SEQUENCE))
+    words = _CHECKSUM | _KEY | _SEQUENCE | (_ACKNOWLEDGMENT if version else 0)
+    at += 4 + 4 * (flags & words).bit_count()
     if kind == ERSPAN_I_II and not flags & _SEQUENCE:  # type I has no header of its own (draft-foschiano-erspan)
         return TRANSPARENT_ETHERNET, at
     return kind, at
@@ -95,6 +99,7 @@ ETHERTYPES: dict[int, Decoder] = {
     0x88A8: vlan,
     0x9100: vlan,  # what switches used for QinQ before 802.1ad
     0x8864: pppoe,
+    PPP: ppp,
     0x8847: mpls,
     0x8848: mpls,
     TRANSPARENT_ETHERNET: ethernet,

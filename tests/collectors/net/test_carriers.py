@@ -97,10 +97,10 @@ def test_a_frame_that_nests_for_ever_ends() -> None:
 def test_what_a_tunnel_cannot_be_read_of_is_counted() -> None:
     inner = next(wrap.over_udp(call()))[1]
     source_route = wrap.ipv4(wrap.NEAR, wrap.FAR, 47, b"\x40\0\x08\0" + bytes(8) + inner)
-    pptp = wrap.ipv4(wrap.NEAR, wrap.FAR, 47, b"\x30\x01\x88\x0b" + bytes(12) + inner)
+    other_version = wrap.ipv4(wrap.NEAR, wrap.FAR, 47, b"\x20\x02\x08\0" + bytes(4) + inner)
     endless = wrap._udp(2152, b"\x34\xff" + bytes(9) + b"\x85" + bytes(40))
     dissector = Dissector()
-    for packet in (source_route, pptp, endless):
+    for packet in (source_route, other_version, endless):
         assert dissector.feed(1, 1, ethernet(packet)) == []
     assert (dissector.counters["gre"], dissector.counters["bad_tunnel"]) == (2, 1)
 

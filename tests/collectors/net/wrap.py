@@ -28,6 +28,10 @@ def kind(packet: bytes) -> bytes:
     return IPV6 if packet[0] >> 4 == 6 else IPV4
 
 
+def ppp_type(packet: bytes) -> bytes:
+    return b"\x57" if kind(packet) == IPV6 else b"\x21"
+
+
 def ipv4(src: str, dst: str, protocol: int, payload: bytes, fragment: int = 0, ident: int | None = None) -> bytes:
     (source, _), (target, _) = split_address(src), split_address(dst)
     number = next(_idents) & 0xFFFF if ident is None else ident
@@ -101,6 +105,8 @@ TUNNELS: dict[str, Wrap] = {
     "GRE with key": lambda packet: _gre(packet, kind(packet), 0x2000, b"\0\0\0\7"),
     "GRE with all": lambda packet: _gre(packet, kind(packet), 0xB000, b"\x12\x34\0\0" + b"\0\0\0\7" + b"\0\0\0\1"),
     "Ethernet in GRE": lambda packet: _gre(ethernet(packet), b"\x65\x58"),
+    "PPTP": lambda packet: _gre(b"\xff\x03\0" + ppp_type(packet) + packet, b"\x88\x0b", 0x3081, bytes(4) + bytes(8)),
+    "PPTP, short": lambda packet: _gre(ppp_type(packet) + packet, b"\x88\x0b", 0x2001, bytes(4)),
     "MPLS in GRE": lambda packet: _gre(b"\0\0\x10\x40" + b"\0\0\x21\x40" + packet, b"\x88\x47"),
     "ERSPAN I": lambda packet: _gre(_ethernet(packet), b"\x88\xbe"),
     "ERSPAN II": lambda packet: _gre(ERSPAN_2 + _ethernet(packet), b"\x88\xbe", 0x1000, b"\0\0\0\1"),
@@ -130,7 +136,8 @@ LINKS: dict[str, tuple[int, Wrap]] = {
             ETHERNET_HEAD
             + b"\x88\x64\x11\0\0\1"
             + struct.pack(">H", len(packet) + 2)
-            + (b"\x00\x57" if kind(packet) == IPV6 else b"\x00\x21")
+            + b"\x00"
+            + ppp_type(packet)
             + packet
         ),
     ),

@@ -4,6 +4,7 @@ They lie beside the checkout and are no part of the project.
 """
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from collectors.net.frames import CaptureError
 from collectors.sip.capture import CaptureReader
 from collectors.sip.leg import SipLeg
 from collectors.sip.message import Malformed, parse
-from collectors.sip.packets import SipPacket
+from collectors.sip.packets import SipPacket, looks_like_sip
 from collectors.sip.site import Site
 from collectors.sip.tracker import Tracker
 from tests.collectors.sip.flows import Told, at, track
@@ -22,6 +23,8 @@ pytestmark = [
     pytest.mark.samples,
     pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample corpus is not beside the checkout"),
 ]
+
+Messages = tuple[int, dict[str, int]]
 
 NOT_COMPARED = {
     "ntop_nDPI__fuzz-2006-06-26-2594.pcap": "fuzzed: the INDEX calls its own counts not meaningful",
@@ -43,6 +46,25 @@ def rows(index: Path, calls: int) -> dict[str, Row]:
         if len(cells) > calls + 2 and cells[0].split("/")[-1].endswith((".pcap", ".pcapng")) and cells[calls].isdigit():
             found[cells[0]] = (int(cells[calls]), int(cells[calls + 1]), int(cells[calls + 2]))
     return found
+
+
+def messages(index: Path, sip: int, transports: int) -> dict[str, Messages]:
+    """SIP messages of each file, and of each transport where the INDEX tells."""
+    found = {}
+    for line in index.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) > sip and cells[0].endswith((".pcap", ".pcapng")) and cells[sip].isdigit():
+            told = re.findall(r"(UDP|TCP|SCTP)(?:/IPv6)? (\d+)", cells[transports].split(";")[0])
+            found[cells[0]] = int(cells[sip]), {name.lower(): int(number) for name, number in told}
+    return found
+
+
+def expected_messages() -> dict[Path, Messages]:
+    told = {SAMPLES / "captures" / name: row for name, row in messages(SAMPLES / "captures" / "INDEX.md", 5, 9).items()}
+    own = messages(SAMPLES / "own" / "INDEX.md", 2, 6)
+    for name, (count, _) in own.items():
+        told[SAMPLES / "own" / name] = count, {"tcp" if "_tcp_" in name else "udp": count}
+    return told
 
 
 def expected() -> dict[Path, Row]:
@@ -78,6 +100,22 @@ def test_calls_answers_and_registrations_of_plain_captures_are_those_of_the_inde
     answered = {leg.call_id for leg in told.legs if leg.answered_at_ms is not None}
     alone = ANSWER_ALONE.get(path.name, 0)
     assert (len(calls), len(answered) + alone, told.counters["registers"]) == expected()[path]
+
+
+@pytest.mark.parametrize("path", sorted(expected_messages()) if SAMPLES.is_dir() else [], ids=lambda path: path.name)
+def test_the_messages_of_each_transport_are_those_of_the_index(path: Path) -> None:
+    if path.name in NOT_COMPARED:
+        return
+    with path.open("rb") as file:
+        heard = [packet for packet in CaptureReader(file) if looks_like_sip(packet.payload)]
+    assert (len(heard), dict(Counter(packet.transport for packet in heard))) == expected_messages()[path]
+
+
+def test_tunnels_of_all_kinds_in_one_capture_are_stepped_into() -> None:
+    """By tshark's view: two GRE with ping and one with ERSPAN, two VXLAN, three GENEVE, one GTP-U, two IP in IPv6."""
+    told = read(SAMPLES / "captures" / "arkime_arkime__arkime_synthetic.pcap")
+    assert told.counters["tunnelled"] == 11
+    assert "gre" not in told.counters
 
 
 @pytest.mark.parametrize(
