@@ -1,4 +1,4 @@
-"""Public captures and RFC 4475's torture messages, beside what an independent tool (tshark, by their INDEX) reads in them.
+"""Public captures, beside what an independent tool (tshark, by their INDEX) reads in them.
 
 They lie beside the checkout and are no part of the project.
 """
@@ -11,12 +11,10 @@ import pytest
 
 from collectors.net.frames import CaptureError
 from collectors.sip.capture import CaptureReader
-from collectors.sip.leg import SipLeg
-from collectors.sip.message import Malformed, parse
-from collectors.sip.packets import SipPacket, looks_like_sip
+from collectors.sip.packets import looks_like_sip
 from collectors.sip.site import Site
 from collectors.sip.tracker import Tracker
-from tests.collectors.sip.flows import Told, at, track
+from tests.collectors.sip.flows import Told
 
 SAMPLES = Path(__file__).resolve().parents[4] / "shared" / "samples" / "sip"
 pytestmark = [
@@ -143,75 +141,3 @@ def test_nineteen_of_twenty_calls_are_whole_and_the_last_is_open() -> None:
         calls = read(SAMPLES / "own" / f"{name}.pcap").calls
         assert [call.ending for call in calls] == ["confirmed"] * 19 + ["open"], name
         assert all(call.outcome == "answered" for call in calls)
-
-
-# --- torture
-
-REJECTED = {"badvers": "version", "bigcode": "status", "insuf": "no_call_id"}
-"""Those that a passive reader cannot use at all."""
-
-MALFORMED = {
-    *("badinv01", "clerr", "ncl", "scalar02", "scalarlg", "quotbal", "ltgtruri", "lwsruri", "lwsstart", "trws"),
-    *("badaspec", "baddn", "mismatch01", "mismatch02", "multi01", "mcl01"),
-}
-"""Usable, and counted as malformed."""
-
-OPEN_A_CALL = {
-    *("wsinv", "esc01", "longreq", "badinv01", "clerr", "ncl", "quotbal", "ltgtruri", "lwsruri", "lwsstart"),
-    *("escruri", "baddate", "invut", "multi01", "sdp01", "inv2543"),
-}
-"""INVITEs that begin a dialog; what is wrong with them does not hide that somebody called. (`intmeth` and `esc02` have
-methods of their own; `mismatch01`, `mismatch02` only say INVITE in their CSeq.)"""
-
-
-def torture() -> list[Path]:
-    return sorted((SAMPLES / "torture" / "rfc4475").glob("*.dat")) if SAMPLES.is_dir() else []
-
-
-@pytest.mark.parametrize("path", torture(), ids=lambda path: path.stem)
-def test_a_torture_message_gives_the_verdict_of_its_index(path: Path) -> None:
-    told = track([SipPacket(at(0), "udp", "192.0.2.1:5060", "192.0.2.2:5060", path.read_bytes())], end=None)
-    name = path.stem
-    assert [reject.reason for reject in told.rejects] == ([REJECTED[name]] if name in REJECTED else [])
-    assert told.counters.get("malformed", 0) == (1 if name in MALFORMED else 0)
-    in_dialog = {leg.call_id for leg in told.legs} or told.counters.get("mid_dialog")
-    assert bool(in_dialog) == (name in OPEN_A_CALL)
-    assert all(leg.answered_at_ms is None for leg in told.legs)
-    assert told.registrations == []
-
-
-def test_the_torture_messages_name_what_tshark_reads_in_them() -> None:
-    """Method or status, CSeq and Call-ID, of all that tshark takes for SIP."""
-    checked = 0
-    for line in (SAMPLES / "torture" / "INDEX.md").read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if len(cells) < 10 or not cells[0].isdigit() or cells[7] in ("not SIP (data)", "-"):
-            continue
-        path = SAMPLES / "torture" / "rfc4475" / cells[1]
-        if path.stem in REJECTED:
-            continue
-        message = parse(path.read_bytes())
-        assert (message.method.decode() or str(message.status)) == cells[7]
-        assert message.call_id.decode().startswith(cells[-1])
-        number, method = cells[8].replace("\\r\\n", " ").split()
-        if int(number) < 2**31:
-            assert message.cseq == b"%d %b" % (int(number), method.encode())
-        checked += 1
-    assert checked == 43
-
-
-def test_every_torture_message_is_read_from_the_capture_too() -> None:
-    told = read(SAMPLES / "torture" / "torture.pcap")
-    assert told.counters["messages"] + told.counters["rejects"] == 49
-    assert {leg.call_id for leg in told.legs if leg.call_id.startswith("dblreq")} == set()
-    assert not [record for record in told.records if not isinstance(record, SipLeg)]
-
-
-def test_no_truncation_of_a_torture_message_raises() -> None:
-    for path in torture():
-        data = path.read_bytes()
-        for size in range(0, len(data), 7):
-            try:
-                parse(data[:size])
-            except Malformed as fault:
-                assert re.fullmatch("[a-z_]+", fault.reason)  # noqa: PT017 - the point is that nothing else is raised
