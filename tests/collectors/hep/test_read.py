@@ -1,5 +1,6 @@
 """HEP out of files: raw packets one after the other, and captures that carry HEP over UDP."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from collectors.hep.kind import KIND
 from collectors.records import Leg, Reject
 from tests.collectors.hep.calls import TALK_S, beginning, end
 from tests.collectors.hep.packets import OPTIONS, sip
+from tests.collectors.net import wrap
+from tests.collectors.net.wrap import TUNNELS
+from tests.collectors.sip.flows import ethernet, pcap, udp
 
 START_S = 1_759_000_000.0
 CAPTURES = Path(__file__).resolve().parents[3] / "../shared/samples/sip/own"
@@ -64,6 +68,27 @@ def test_a_capture_is_hep_where_its_first_packet_is() -> None:
     head = bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000") + bytes(16 + 42)
     assert sniff("x.pcap", head + sip(OPTIONS)) > 80
     assert sniff("x.pcap", head + OPTIONS) == 0
+
+
+@pytest.mark.parametrize("tunnel", ["", "GRE", "VXLAN"])
+def test_hep_in_a_capture_is_read_through_tags_tunnels_fragments_and_gzip(tmp_path: Path, tunnel: str) -> None:
+    src, dst = "192.0.2.9:5070", "192.0.2.1:9060"
+    frames = []
+    for data in beginning(1, START_S) + end(1, START_S):
+        packet = wrap.ipv4(src, dst, 17, udp(src, dst, data))
+        pieces = wrap.fragments(TUNNELS[tunnel](packet) if tunnel else packet, wrap.every(200))
+        frames += [(round(START_S * 1e6), ethernet(piece, [(0x8100, 7)])) for piece in pieces]
+    path = tmp_path / "calls.pcap.gz"
+    path.write_bytes(gzip.compress(pcap(frames)))
+    [leg] = legs(path)
+    assert KIND.join([leg]).talk_ms == TALK_S * 1000
+    assert rejects(path) == []
+
+
+def test_a_compressed_capture_is_hep_where_its_first_packet_is() -> None:
+    src, dst = "192.0.2.9:5070", "192.0.2.1:9060"
+    whole = pcap([(1, ethernet(wrap.ipv4(src, dst, 17, udp(src, dst, sip(OPTIONS)))))])
+    assert sniff("x.pcap.gz", gzip.compress(whole)) == sniff("x.pcap", whole) > 90
 
 
 @pytest.mark.samples
