@@ -10,7 +10,8 @@ from ipaddress import ip_address
 from aiohttp import web
 from msgspec import Struct
 
-from uplink.receiver.app import Limits, make_app
+from uplink.receiver.app import make_app
+from uplink.receiver.ingest import Limits
 from uplink.receiver.storage.sqlite import SqliteStore
 from uplink.receiver.tokens import Tokens
 

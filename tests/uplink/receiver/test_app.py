@@ -14,7 +14,7 @@ import pytest
 from tests.uplink.platform import AUTHORIZATION, TOKENS, counted_ids, fetch, held, receiver_at
 from tests.uplink.site import START, chain_of, event_body
 from uplink.batch import Batch, Head, build, withhold
-from uplink.receiver.app import Limits
+from uplink.receiver.ingest import Limits
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.storage.sqlite import SqliteStore

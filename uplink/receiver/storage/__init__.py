@@ -1,4 +1,4 @@
-"""What the receiver asks of its storage. `sqlite.py` is the one for one machine.
+"""What the receiver asks of its storage: `Store` for events, `Documents` for all else. `sqlite.py` is the one for one machine.
 
 Laws
 - `append` returns when the batch is durable: the answer may then be given, not before. Watermark, chain, events, totals
@@ -81,6 +81,36 @@ class EpochState(Struct, frozen=True, kw_only=True):
     counted: int
     known: int
     rejected: int
+
+
+class Document(Struct, frozen=True, kw_only=True):
+    """A small thing that the platform keeps beside events: an agent's key, a policy, an operator. `revision` grows with every
+    change of it."""
+
+    key: str
+    body: bytes
+    revision: int
+
+
+ANY = -1
+"""As the expected revision: whatever stands there."""
+
+
+class Documents(Protocol):
+    """Documents by kind and key, each changed as a whole and by one at a time. Every storage has them; all that enrolment,
+    policies and operators need is built on these four."""
+
+    async def get(self, kind: str, key: str) -> Document | None: ...
+
+    async def put(self, kind: str, key: str, body: bytes, expected: int = ANY) -> int | None:
+        """Its new revision, durable on return; or None where another revision than `expected` stands there (0: none may).
+        Raises StoreUnavailable."""
+
+    async def delete(self, kind: str, key: str, expected: int = ANY) -> bool:
+        """Whether there was one, of that revision."""
+
+    async def listed(self, kind: str, after: str = "", limit: int = 1000) -> list[Document]:
+        """In the order of their keys."""
 
 
 class Store(Protocol):

@@ -18,6 +18,14 @@ def first_tables(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()
+def documents(db: Database) -> None:
+    db.conn.execute(
+        "CREATE TABLE document (kind TEXT NOT NULL, key TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,"
+        " PRIMARY KEY (kind, key)) STRICT, WITHOUT ROWID"
+    )
+
+
 _FIRST_TABLES = (
     "CREATE TABLE site (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
     # One row per (site, epoch): the watermark, and the chain value there. `after_matches` is null where it named none.

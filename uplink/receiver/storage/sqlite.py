@@ -15,7 +15,17 @@ from typing import TypeVar
 
 from sqlite_utils import Database
 
-from uplink.receiver.storage import Appended, EpochState, Incoming, StoredEvent, StoreUnavailable, Total
+from uplink.receiver.storage import (
+    ANY,
+    Appended,
+    Document,
+    EpochState,
+    Incoming,
+    StoredEvent,
+    StoreUnavailable,
+    Total,
+    documents,
+)
 from uplink.receiver.storage.booking import book, exact_sum
 from uplink.receiver.storage.schema import STATUS_NAMES, open_reader, open_writer
 
@@ -27,7 +37,7 @@ _Waiting = tuple[Incoming, "asyncio.Future[Appended]"]
 
 
 class SqliteStore:
-    """Make one with `await SqliteStore.open(path)`."""
+    """`Store` and `Documents`. Make one with `await SqliteStore.open(path)`."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -93,6 +103,28 @@ class SqliteStore:
             return await asyncio.get_running_loop().run_in_executor(self._reading, query, self._reader.conn)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
+
+    async def _write(self, change: Callable[[sqlite3.Connection], _T]) -> _T:
+        def alone() -> _T:
+            with self._writer.atomic():
+                return change(self._writer.conn)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._writing, alone)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(str(error)) from error
+
+    async def get(self, kind: str, key: str) -> Document | None:
+        return await self._read(lambda db: documents.get(db, kind, key))
+
+    async def put(self, kind: str, key: str, body: bytes, expected: int = ANY) -> int | None:
+        return await self._write(lambda db: documents.put(db, kind, key, body, expected))
+
+    async def delete(self, kind: str, key: str, expected: int = ANY) -> bool:
+        return await self._write(lambda db: documents.delete(db, kind, key, expected))
+
+    async def listed(self, kind: str, after: str = "", limit: int = 1000) -> list[Document]:
+        return await self._read(lambda db: documents.listed(db, kind, after, limit))
 
     async def epochs(self, site: str) -> list[EpochState]:
         return await self._read(lambda db: _epochs(db, site))

@@ -1,0 +1,63 @@
+"""What every storage's documents must do: one set of checks for all of them."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from uplink.receiver.storage import ANY, Documents
+
+
+async def check_kept_by_kind_and_key(store: Documents) -> None:
+    assert await store.get("agent", "a") is None
+    first = await store.put("agent", "a", b"one")
+    assert first is not None
+    assert await store.put("policy", "a", b"other") is not None
+    found = await store.get("agent", "a")
+    assert found is not None
+    assert (found.key, found.body, found.revision) == ("a", b"one", first)
+    with pytest.raises(ValueError, match="empty"):
+        await store.put("agent", "a", b"")
+
+
+async def check_changed_by_one_at_a_time(store: Documents) -> None:
+    first = await store.put("agent", "a", b"one", 0)
+    assert first is not None
+    assert await store.put("agent", "a", b"two", 0) is None
+    second = await store.put("agent", "a", b"two", first)
+    assert second is not None
+    assert second > first
+    assert await store.put("agent", "a", b"three", first) is None
+    assert await store.put("agent", "a", b"four", ANY) is not None
+    found = await store.get("agent", "a")
+    assert found is not None
+    assert found.body == b"four"
+
+
+async def check_a_revision_never_comes_back(store: Documents) -> None:
+    first = await store.put("agent", "a", b"one", 0)
+    assert first is not None
+    assert await store.delete("agent", "a", first + 7) is False
+    assert await store.delete("agent", "a", first) is True
+    assert await store.delete("agent", "a") is False
+    assert await store.get("agent", "a") is None
+    assert await store.put("agent", "a", b"stale", first) is None
+    again = await store.put("agent", "a", b"new", 0)
+    assert again is not None
+    assert again > first
+
+
+async def check_listed_in_order_and_by_page(store: Documents) -> None:
+    for key in ("b", "d", "a", "c"):
+        await store.put("agent", key, key.encode())
+    await store.delete("agent", "c")
+    assert [each.key for each in await store.listed("agent")] == ["a", "b", "d"]
+    assert [each.key for each in await store.listed("agent", "a", 1)] == ["b"]
+    assert await store.listed("agent", "d") == []
+
+
+CHECKS: list[Callable[[Documents], Awaitable[None]]] = [
+    check_kept_by_kind_and_key,
+    check_changed_by_one_at_a_time,
+    check_a_revision_never_comes_back,
+    check_listed_in_order_and_by_page,
+]

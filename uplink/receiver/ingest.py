@@ -1,0 +1,156 @@
+"""Batches in: what `POST /v1/sites/{site}/batches` does.
+
+Laws
+- Cheap checks come first: token, type and length before the body is read, digest before it is inflated, limits before
+  anything is built of it.
+- 200 is answered after the store said that the batch is durable, and never otherwise.
+- The work on a body is done in a thread, and only so many bodies are worked on at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+from msgspec import Struct
+
+from uplink.batch import CONTENT_ENCODING, CONTENT_TYPE, ENCODED_MAX_BYTES, EVENTS_MAX, BatchError, Head, open_batch
+from uplink.events import instant
+from uplink.receiver.answers import Refused, granted_site, json_answer
+from uplink.receiver.metrics import Metrics
+from uplink.receiver.placing import Conflict, Duplicate, Gap
+from uplink.receiver.problems import problem
+from uplink.receiver.screen import LATE_MS, Place, Screened, screen
+from uplink.receiver.storage import Appended, Incoming, Store, StoreUnavailable
+from uplink.receiver.tokens import Tokens, writer_of
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """`body_max_bytes`: one encoded body. `body_timeout_s`: for all of it; 500 kB at 64 kbit/s take 63 s.
+    `inflight_max`: bodies
+    that are worked on at once, each up to 8 MiB; more are asked to come again."""
+
+    body_max_bytes: int = ENCODED_MAX_BYTES
+    body_timeout_s: float = 75.0
+    inflight_max: int = 64
+
+
+class _Acknowledgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer 200, as the contract has it."""
+
+    acked_through: int
+    epoch: str
+    server_time: str
+    results: list[dict[str, int | str | bool]]
+    duplicate: bool
+    late: bool
+    hints: dict[str, int]
+
+
+class Ingest:
+    """The handler, over one store."""
+
+    def __init__(
+        self, store: Store, tokens: Tokens, clock_ms: Callable[[], int], limits: Limits, metrics: Metrics
+    ) -> None:
+        self.store = store
+        self.tokens = tokens
+        self.clock_ms = clock_ms
+        self.limits = limits
+        self.metrics = metrics
+        self.inflight = 0
+
+    async def post_batch(self, request: web.Request) -> web.StreamResponse:
+        began_s = time.monotonic()
+        try:
+            response = await self._batch(request)
+        except Refused as refused:
+            self.metrics.batches[refused.code] += 1
+            response = problem(refused.code, str(refused), **refused.members)
+            if not request.content.at_eof():
+                # What is left of a refused body is not worth reading.
+                response.force_close()
+        self.metrics.answer_s += time.monotonic() - began_s
+        return response
+
+    async def _batch(self, request: web.Request) -> web.Response:
+        site = granted_site(request, writer_of(self.tokens, request.headers.get("Authorization", "")))
+        self._check_form(request)
+        if self.inflight >= self.limits.inflight_max:
+            raise Refused("busy", f"{self.inflight} batches are being worked on")
+        self.inflight += 1
+        try:
+            return await self._take(site, request)
+        finally:
+            self.inflight -= 1
+
+    def _check_form(self, request: web.Request) -> None:
+        if request.content_type != CONTENT_TYPE:
+            raise Refused("unsupported_type", f"Content-Type must be {CONTENT_TYPE}")
+        if request.headers.get("Content-Encoding", "").lower() != CONTENT_ENCODING:
+            raise Refused("unsupported_encoding", f"Content-Encoding must be {CONTENT_ENCODING}")
+        if request.content_length is None:
+            raise Refused("length_required", "Content-Length must be given")
+        if request.content_length > self.limits.body_max_bytes:
+            raise Refused("too_large", f"{request.content_length} bytes are more than {self.limits.body_max_bytes}")
+
+    async def _take(self, site: str, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        self.metrics.body_bytes += len(body)
+        try:
+            head, events = await asyncio.to_thread(_open, site, request, body)
+        except BatchError as error:
+            raise Refused(error.code, str(error)) from None
+        incoming = Incoming(site=site, head=head, events=events, now_ms=self.clock_ms())
+        try:
+            appended = await self.store.append(incoming)
+        except StoreUnavailable as error:
+            raise Refused("store_unavailable", "try again later") from error
+        return self._answer(incoming, appended)
+
+    async def _body(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(self.limits.body_timeout_s):
+                return await request.content.readexactly(request.content_length or 0)
+        except TimeoutError:
+            raise Refused("too_slow", f"not whole after {self.limits.body_timeout_s:g} s") from None
+        except asyncio.IncompleteReadError as error:
+            raise Refused("cut_body", f"{len(error.partial)} bytes of {request.content_length} came") from None
+        except ConnectionError:  # an agent that was stopped in the middle; there is nobody left to be told
+            raise Refused("cut_body", "the connection broke") from None
+
+    def _answer(self, incoming: Incoming, appended: Appended) -> web.Response:
+        match appended.placement:
+            case Gap(expected):
+                raise Refused("gap", f"event {expected} of this epoch is the next one", expected=expected)
+            case Conflict(detail):
+                raise Refused("conflict", detail)
+        self._count(incoming.head, appended)
+        return json_answer(
+            _Acknowledgement(
+                acked_through=appended.acked_through,
+                epoch=incoming.head.epoch,
+                server_time=instant(incoming.now_ms),
+                results=[
+                    {"seq": each.seq, "status": each.status, "code": each.code, "message": each.message, "retry": False}
+                    for each in appended.exceptions
+                ],
+                duplicate=isinstance(appended.placement, Duplicate),
+                late=any(each.time_ms < incoming.now_ms - LATE_MS for each in incoming.events if not each.refused),
+                hints={"max_batch": EVENTS_MAX},
+            )
+        )
+
+    def _count(self, head: Head, appended: Appended) -> None:
+        if isinstance(appended.placement, Duplicate):
+            self.metrics.batches["duplicate"] += 1
+            return
+        self.metrics.batches["accepted" if head.count or head.withheld else "heartbeat"] += 1
+        self.metrics.events["counted"] += appended.counted
+        for each in appended.exceptions:
+            self.metrics.events[each.status] += 1
+
+
+def _open(site: str, request: web.Request, body: bytes) -> tuple[Head, list[Screened]]:
+    head, bodies = open_batch(request.headers, body)
+    return head, screen(Place(site, head.epoch), head.first, bodies)
