@@ -23,7 +23,7 @@ from collectors.sip.limits import Limits
 from collectors.sip.media.desk import Desk
 from collectors.sip.media.report import Report
 from collectors.sip.message import Message
-from collectors.sip.offer import offer_of
+from collectors.sip.origin import origin_of
 from collectors.sip.packets import SipPacket
 from collectors.sip.quick import read
 from collectors.sip.registrar import Registrar
@@ -179,7 +179,7 @@ class Calls(Table):
         if b"Session-ID" in message.first:
             invite.session = shortened(message.get(b"Session-ID"))
         if message.body:
-            invite.offer = offer_of(message.body)
+            invite.origin = origin_of(message.body)
         invite.features.extend(of_invite(message, invite.caller, packet.at_us // 1000))
         if message.uri[:5].lower() == b"sips:" or packet.transport == "tls":
             invite.features.append(FeatureUse(code="encrypted_call", endpoint="", at_ms=packet.at_us // 1000))

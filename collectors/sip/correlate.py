@@ -22,7 +22,7 @@ REFERS_MAX = 256
 
 CALLER, DIALLED, PARTY = 4, 2, 1
 
-OFFER = "offer"
+ORIGIN = "origin"
 """Stands for the place where session descriptions are indexed: in them, not where they come from."""
 
 
@@ -74,8 +74,8 @@ class Correlator:
         """Where it leads to, with the caller and the number dialled; where it comes from, with the one called."""
         to, caller, dialled = self._host(dialog.dst), number_key(dialog.caller), number_key(dialog.dialled)
         keys = [(to, caller)] if caller == dialled else [(to, caller), (to, dialled)]
-        if dialog.offer:
-            keys.append((OFFER, dialog.offer))
+        if dialog.origin:
+            keys.append((ORIGIN, dialog.origin))
         if dialog.side != "caller":
             keys.append((self._host(dialog.src), number_key(dialog.callee)))
             return list(dict.fromkeys(keys))
@@ -109,14 +109,14 @@ class Correlator:
             if (known := self._sessions.get(session)) is not None:
                 return known.call
         asked = self.by_refer(invite, groups) if self.refers else None
-        if asked is None and invite.offer:
-            asked = self._by_offer(invite)
+        if asked is None and invite.origin:
+            asked = self._by_origin(invite)
         return self._by_names(invite, names, groups) if asked is None else asked
 
-    def _by_offer(self, invite: Dialog) -> int | None:
+    def _by_origin(self, invite: Dialog) -> int | None:
         """The one call that has this offer, passed on unchanged. Who makes the same offer again, or makes it to where the call
         led already, places another call."""
-        known = self._by_name.get((OFFER, invite.offer), {}).values()
+        known = self._by_name.get((ORIGIN, invite.origin), {}).values()
         if len({dialog.call for dialog in known}) != 1:
             return None
         src, dst = place(self.site, invite.src), place(self.site, invite.dst)

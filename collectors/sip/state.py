@@ -82,8 +82,8 @@ class Dialog(Struct, array_like=True):
     private: bool = False
     """The caller asked to keep the number from the called party."""
     attestation: Attestation = ""
-    offer: str = ""
-    """What makes its INVITE's session description recognisable (`offer.offer_of`)."""
+    origin: str = ""
+    """What makes its INVITE's session description recognisable (`origin.origin_of`)."""
 
 
 class Refer(Struct, array_like=True):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.records import Call
-from collectors.sip.offer import offer_of
+from collectors.sip.origin import origin_of
 from collectors.sip.packets import SipPacket
 from collectors.sip.site import Site
 from tests.collectors.sip.flows import PBX, Exchange, in_order, phone, sdp, track
@@ -129,14 +129,14 @@ def test_an_offer_that_two_calls_make_at_once_names_neither() -> None:
 
 
 def test_what_names_an_offer() -> None:
-    assert offer_of(UNIQUE.encode()) == "- 3724394400 3724394405 IN IP4 10.0.1.101 10.0.1.101 4000"
+    assert origin_of(UNIQUE.encode()) == "- 3724394400 3724394405 IN IP4 10.0.1.101 10.0.1.101 4000"
     for old, new in (("IP4 10.0.1.101\r\nt=", "IP4 0.0.0.0\r\nt="), ("o 4000", "o 0"), ("o 4000", "o 9"), ("o=", "x=")):
-        assert offer_of(UNIQUE.replace(old, new).encode()) == ""
+        assert origin_of(UNIQUE.replace(old, new).encode()) == ""
     in_parts = "--x\r\nContent-Type: application/sdp\r\n\r\n" + UNIQUE + "--x--\r\n"
-    assert offer_of(in_parts.encode()) == offer_of(UNIQUE.encode())
-    assert offer_of(sdp().encode()) == ""
+    assert origin_of(in_parts.encode()) == origin_of(UNIQUE.encode())
+    assert origin_of(sdp().encode()) == ""
 
 
 @given(st.binary(max_size=200))
 def test_no_body_raises(body: bytes) -> None:
-    offer_of(b"v=0\r\no=- 1234567890 1 IN IP4 x\r\n" + body)
+    origin_of(b"v=0\r\no=- 1234567890 1 IN IP4 x\r\n" + body)

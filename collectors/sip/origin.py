@@ -12,22 +12,22 @@ from collectors.sip.address import text
 UNIQUE_DIGITS = 6
 """A session id of that many digits is no constant and no counter: RFC 8866 recommends an NTP timestamp, which has ten."""
 
-OFFER_MAX_BYTES = 256
+ORIGIN_MAX_BYTES = 256
 """An origin with a user name, two numbers and a host name stays below."""
 
 _NOWHERE = frozenset((b"0.0.0.0", b"::", b""))
 _NO_PORT = frozenset((b"0", b"9", b""))
 
 
-def offer_of(body: bytes) -> str:
+def origin_of(body: bytes) -> str:
     """The mark of the session description in this body, or nothing."""
     _, found, rest = body.partition(b"\no=")
     origin = rest.partition(b"\n")[0].rstrip(b"\r")
     parts = origin.split(b" ")
-    if not found or len(parts) < 2 or len(parts[1]) < UNIQUE_DIGITS or len(origin) > OFFER_MAX_BYTES:
+    if not found or len(parts) < 2 or len(parts[1]) < UNIQUE_DIGITS or len(origin) > ORIGIN_MAX_BYTES:
         return ""
     address = rest.partition(b"\nc=")[2].partition(b"\n")[0].rstrip(b"\r").rpartition(b" ")[2]
     port = rest.partition(b"\nm=")[2].partition(b" ")[2].partition(b" ")[0].partition(b"/")[0]
-    if address in _NOWHERE or port in _NO_PORT or len(address) > OFFER_MAX_BYTES:
+    if address in _NOWHERE or port in _NO_PORT or len(address) > ORIGIN_MAX_BYTES:
         return ""
     return text(b"%b %b %b" % (origin, address, port[:5]))
