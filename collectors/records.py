@@ -111,6 +111,8 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
     """How far the caller's own provider vouches for the number (RFC 8588)."""
     media: tuple[MediaFlow, ...] = ()
     """What the caller's own leg carried (of the others: only where it carried nothing), both directions."""
+    partial: bool = False
+    """It was up before the source began to listen: it starts with the first thing that was heard, and lasted longer."""
     private: bool = False
     """The caller asked that the number be withheld from the called party (RFC 3323): it bills, and is not shown."""
 

@@ -103,6 +103,7 @@ def _signalled(one: Call) -> str:
         f"cause {one.cause}" if one.cause else "",
         f"PDD {one.post_dial_ms / 1000:.1f} s" if one.post_dial_ms is not None else "",
         f"attested {one.attestation}" if one.attestation else "",
+        "beginning not heard" if one.partial else "",
         "number withheld" if one.private else "",
     )
     return "".join(f", {part}" for part in parts if part)

@@ -59,9 +59,11 @@ class Meter:
         billed_s = 0
         if call.answered_at_ms is not None:
             talk_ms = call.talk_ms
-            billed_s = billed_seconds(talk_ms, self.metering.increment_s, self.metering.minimum_s)
+            minimum_s = 0 if call.partial else self.metering.minimum_s  # what was not heard is not billed
+            billed_s = billed_seconds(talk_ms, self.metering.increment_s, minimum_s)
             slot = Slot("voice.minutes", subject, day, dialled.call_class, dialled.country)
-            measures.append(Measure(slot, minutes_amount(billed_s), {"billed_s": billed_s, "talk_ms": talk_ms}))
+            if billed_s or not call.partial:
+                measures.append(Measure(slot, minutes_amount(billed_s), {"billed_s": billed_s, "talk_ms": talk_ms}))
         if call.features:
             measures += self._features(call, subject, day)
         seats = self._seats_of(call, caller_seat, day)
@@ -103,6 +105,8 @@ class Meter:
             told["trunk"] = call.trunk_in or call.trunk_out
         if call.ending != "confirmed":
             told["ending"] = call.ending
+        if call.partial:
+            told["partial"] = 1
         if call.post_dial_ms is not None:
             told["pdd_ms"] = call.post_dial_ms
         for name, value in (("status", call.status), ("cause", call.cause), ("attestation", call.attestation)):

@@ -133,8 +133,7 @@ class Calls(Table):
 
     def _continued(self, thread: list[Dialog], hop: Dialog | None, invite: Dialog) -> Group | None:
         """The call that the same Call-ID stands for, while that call goes on."""
-        number = goes_on(thread, hop, invite)
-        return None if number is None else self._alive(number)
+        return self._alive(goes_on(thread, hop, invite))
 
     def _related(self, invite: Dialog, names: list[str], message: Message) -> Group | None:
         """The call that an INVITE with a Call-ID of its own belongs to."""
@@ -147,11 +146,10 @@ class Calls(Table):
                 if b"early-only" in replaces:
                     invite.side = "pickup"
                 return replaced
-        number = self.correlator.find(invite, names, self.groups)
-        return None if number is None else self._alive(number)
+        return self._alive(self.correlator.find(invite, names, self.groups))
 
-    def _alive(self, number: int) -> Group | None:
-        group = self.groups.get(number)
+    def _alive(self, number: int | None) -> Group | None:
+        group = None if number is None else self.groups.get(number)
         return None if group is None or group.emitted_us else group
 
     def _dialog(self, packet: SipPacket, message: Message, from_tag: bytes) -> tuple[Dialog, list[str]]:
@@ -191,6 +189,7 @@ class Calls(Table):
         dialog = self._find(thread, packet, message)
         if dialog is None:
             self.counters["mid_dialog"] += 1
+            self.midway.asked(packet, message)
             return
         dialog.last_us = packet.at_us
         if machine.modify(dialog, packet.src == dialog.src, message, packet.at_us):
@@ -205,6 +204,8 @@ class Calls(Table):
         thread = self.threads.get(short[2])
         dialog = hop_of(thread, packet) if thread else None
         if dialog is None:
+            if thread is None:
+                self.midway.asked(packet, message or read(data, short, self.counters))
             return
         dialog.last_us = packet.at_us
         if dialog.phase == TRYING and not dialog.acked_us:
@@ -235,6 +236,7 @@ class Calls(Table):
         thread = self.threads.get(short[2])
         if not thread:
             self.counters["mid_dialog"] += 1
+            self.midway.asked(packet, message or read(data, short, self.counters))
             return
         if len(thread) == 1 and not thread[0].forks:
             self._hang_up(thread[0], packet, data, short, message)
@@ -322,13 +324,40 @@ class Calls(Table):
         thread = self.threads.get(short[2])
         dialog = hop_of(thread, packet) if thread else None
         if dialog is None:
-            self.registrar.answer(packet, data, short, message)
+            if thread is None and short[2] in self.midway.state.seen:
+                self.answer_midway(packet, data, short, message)
+            else:
+                self.registrar.answer(packet, data, short, message)
             return
         dialog.last_us = packet.at_us
         if self.desk is not None:
             offers.answer(self.desk, dialog, packet.src == dialog.src, short[1], short[3], data)
         if dialog.asked or short[1] in GONE:
             self._asked(dialog, packet, data, short, message)
+
+    def answer_midway(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        """An answer in a dialog whose INVITE was not captured: a 2xx shows that there is a call."""
+        _, status, call_id, cseq = short
+        dialog = self.midway.proven(packet, status, call_id, cseq)
+        if dialog is None:
+            self.counters["orphans"] += 1
+            return
+        self.serial += 1
+        dialog.serial = self.serial
+        group = self._alive(self.correlator.by_session(dialog)) or self.midway.beside(dialog, self.groups)
+        if group is None:
+            group = self._new_group(packet.at_us)
+            self.midway.state.calls.append(group.id)
+            dialog.side = "caller"
+        self._attach(group, dialog)
+        if cseq.endswith(b" BYE"):
+            machine.hang_up(dialog, packet.dst, packet.src, dialog.last_us)
+            self._ended(dialog, dialog.last_us)
+        else:
+            dialog.last_us = packet.at_us
+            by_caller = packet.dst == dialog.src
+            machine.agreed(dialog, by_caller, b"", machine.told(message or read(data, short, self.counters)))
+            self._not_after(group, machine.deadline(dialog, self.limits))
 
     def _asked(self, dialog: Dialog, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> bool:
         """Whether this answers a request within the dialog that was noted; what comes of it."""

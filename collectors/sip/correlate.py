@@ -105,13 +105,19 @@ class Correlator:
 
     def find(self, invite: Dialog, names: Sequence[str], groups: dict[int, Group]) -> int | None:
         """The call that `invite` continues, or None. `names`: the callers that it tells (From and asserted ones)."""
-        for session in _sessions(invite.session) if invite.session else ():
-            if (known := self._sessions.get(session)) is not None:
-                return known.call
+        if invite.session and (call := self.by_session(invite)) is not None:
+            return call
         asked = self.by_refer(invite, groups) if self.refers else None
         if asked is None and invite.origin:
             asked = self._by_origin(invite)
         return self._by_names(invite, names, groups) if asked is None else asked
+
+    def by_session(self, invite: Dialog) -> int | None:
+        """The call that a Session-ID names, by either of its identifiers (RFC 7989 section 5)."""
+        for session in _sessions(invite.session):
+            if (known := self._sessions.get(session)) is not None:
+                return known.call
+        return None
 
     def _by_origin(self, invite: Dialog) -> int | None:
         """The one call that has this offer, passed on unchanged. Who makes the same offer again, or makes it to where the call

@@ -55,6 +55,7 @@ def join(legs: Sequence[SipLeg]) -> Call:
         cause=main.cause or _cause_behind(others),
         attestation=own[0].attestation,
         private=any(leg.private for leg in own),
+        partial=own[0].partial,
         media=_media(own, others),
     )
 
@@ -85,13 +86,14 @@ def _of_one(leg: SipLeg) -> Call:
         cause=leg.cause,
         attestation=leg.attestation,
         private=leg.private,
+        partial=leg.partial,
         media=leg.media,
     )
 
 
 def _post_dial_ms(started_at_ms: int, main: SipLeg) -> int | None:
     heard = main.ringing_at_ms if main.ringing_at_ms is not None else main.answered_at_ms
-    return None if heard is None else max(0, heard - started_at_ms)
+    return None if heard is None or main.partial else max(0, heard - started_at_ms)
 
 
 def _cause_behind(others: Sequence[SipLeg]) -> int:

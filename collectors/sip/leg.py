@@ -20,7 +20,8 @@ class SipLeg(Leg, frozen=True, gc=False):
     the leg was to reach: the address of record of the contact it was sent to where a registration told it, else
     `dialled`. `contact` is the user part of the Contact of who answered. `forked`: a further branch of the leg before it,
     known by its To tag alone. `status` is the final status code, 0 where none was heard; `cause` the Q.850 cause that a Reason
-    header gave, 0 where none did. `private`: the caller asked that the number be withheld (RFC 3323).
+    header gave, 0 where none did. `partial`: it was up before
+    the capture began. `private`: the caller asked that the number be withheld (RFC 3323).
     """
 
     call_id: str
@@ -49,5 +50,6 @@ class SipLeg(Leg, frozen=True, gc=False):
     features: tuple[FeatureUse, ...] = ()
     cause: int = 0
     private: bool = False
+    partial: bool = False
     attestation: Attestation = ""
     media: tuple[MediaFlow, ...] = ()

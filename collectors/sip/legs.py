@@ -95,6 +95,7 @@ def _leg(dialog: Dialog, key: str, call_key: str, index: int, site: Site, media:
         ended_at_ms=dialog.ended_us // 1000,
         cause=dialog.cause,
         private=dialog.private,
+        partial=dialog.partial,
         attestation=dialog.attestation,
         media=media,
     )

@@ -82,6 +82,8 @@ class Dialog(Struct, array_like=True):
     private: bool = False
     """The caller asked to keep the number from the called party."""
     attestation: Attestation = ""
+    partial: bool = False
+    """It was up before the capture began."""
     origin: str = ""
     """What makes its INVITE's session description recognisable (`origin.origin_of`)."""
 

@@ -15,6 +15,7 @@ from collectors.sip.correlate import Correlator
 from collectors.sip.legs import legs_of
 from collectors.sip.limits import Limits
 from collectors.sip.media.desk import Desk
+from collectors.sip.midway import Midway
 from collectors.sip.room import Room
 from collectors.sip.site import Site
 from collectors.sip.state import ANSWERED, ENDED, Dialog, Group, Refer
@@ -40,6 +41,7 @@ class Table:
         self.groups: dict[int, Group] = {}
         self.threads: dict[bytes, list[Dialog]] = {}
         self.correlator = Correlator(site, limits)
+        self.midway = Midway()
         self.serial = 0
         self.timers: list[tuple[int, int]] = []
         self.room = Room()
@@ -183,6 +185,9 @@ class Table:
         self.over.append(group)
         self.records.extend(legs_of(group, self.site, self.desk.take if self.desk is not None else None))
         self.counters["calls"] += 1
+        for dialog in group.dialogs:
+            if dialog.ending != "confirmed" and dialog.answered_us:
+                self.midway.handed_in(dialog)
 
     def _drop(self, group: Group) -> None:
         del self.groups[group.id]

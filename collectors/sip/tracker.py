@@ -25,6 +25,7 @@ from collectors.sip.limits import Limits
 from collectors.sip.media.desk import Desk, DeskState, MediaSetting
 from collectors.sip.media.report import Report
 from collectors.sip.message import Malformed, Message, parse
+from collectors.sip.midway import MidwayState
 from collectors.sip.packets import STREAMS, SipPacket, is_keepalive, looks_like_sip
 from collectors.sip.registrar import Registrar
 from collectors.sip.risk import Risks
@@ -71,6 +72,7 @@ class _State(Struct, array_like=True):
     media: DeskState
     stays: dict[str, dict[str, Stay]] = {}
     risks: RisksState = field(default_factory=RisksState)
+    midway: MidwayState = field(default_factory=MidwayState)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -203,7 +205,7 @@ class Tracker:
         if cseq[-7:] == b" INVITE":
             thread = self._calls.threads.get(call_id)
             if thread is None:
-                self._counts["orphans"] += 1
+                self._calls.answer_midway(packet, data, short, message)
             else:
                 self._calls.answer(thread, packet, data, short, message)
         elif cseq[cseq.find(b" ") + 1 :] in OUTSIDE:
@@ -307,6 +309,7 @@ class Tracker:
                 self._desk.state() if self._desk is not None else DeskState(),
                 dict(bindings.stays),
                 self._risks.state(),
+                calls.midway.state,
             )
         )
 
@@ -329,5 +332,6 @@ class Tracker:
         self._registrar.restore(known.transactions)
         self._bindings.restore(known.bindings, known.stays, known.swept_us)
         self._risks.restore(known.risks)
+        self._calls.midway.state = known.midway
         if self._desk is not None:
             self._desk.restore(known.media)

@@ -133,6 +133,13 @@ def test_a_call_tells_what_only_signalling_knows_where_its_source_does() -> None
     )
 
 
+def test_a_call_whose_beginning_was_not_heard_is_billed_for_what_was_heard_and_not_the_minimum() -> None:
+    charge = METER.call(call(partial=True))
+    assert (slots(charge)["voice.minutes", "101", "internal", "", ""], charge.measures[0].told["partial"]) == ("2", 1)
+    bye_alone = METER.call(call(partial=True, talk_ms=0))
+    assert [measure.slot.meter for measure in bye_alone.measures] == ["call"]
+
+
 def test_the_number_of_an_outsider_who_wants_it_withheld_does_not_leave_the_site() -> None:
     outside = (
         METER.call(call(caller=Party("+442079460000", "carrier"), trunk_in="carrier", private=True)).measures[0].told
