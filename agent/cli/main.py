@@ -7,6 +7,7 @@ Laws
 
 import click
 
+from agent.cli.capture import capture
 from agent.cli.check import check
 from agent.cli.demo import demo
 from agent.cli.read import read
@@ -32,5 +33,5 @@ def main() -> None:
     """Metering agent for telephony: counts calls, seats and features, without loss and without doubles."""
 
 
-for _command in (run, check, status, read, upload, demo, receiver):
+for _command in (run, capture, check, status, read, upload, demo, receiver):
     main.add_command(_command)

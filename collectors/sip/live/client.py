@@ -87,14 +87,15 @@ class CaptureClient:
                     return hello
 
     def _go_on(self, hello: Hello) -> None:
-        """Where to begin: at the frame that we know to be next, or, with another run of the service, at its first."""
+        """Where to begin: at the frame that we know to be next; with another run of the service at its very first; and
+        where we know nothing at the first that it still has."""
         known = self._position
         if known.session == hello.session:
             return
         if known.session:
             self.counters["capture_restarts"] += 1
             self.counters["unheard_ms"] += max(0, hello.started_us - known.heard_us) // 1000
-        self._position = Position(hello.session, 0, hello.started_us)
+        self._position = Position(hello.session, 0 if known.session else hello.first, hello.started_us)
 
     async def take(self, at_most: int, wait_s: float) -> Sequence[Frame]:
         taken: list[Frame] = []
