@@ -2,8 +2,8 @@
 
 Laws
 - The socket hears nothing before its filter stands: it is made for no protocol, and bound last. The filter is then locked.
-- Cooked (SOCK_DGRAM): a packet begins at its network layer, on whatever interface. A named interface is put into promiscuous
-  mode, without which the port of a switch that mirrors the telephones would be of no use; that needs no further capability.
+- A named interface is put into promiscuous mode, without which the port of a switch that mirrors the telephones would be of
+  no use; that needs no further capability.
 - Whatever prevents it raises a SourceError with a code of its own (trouble.py).
 
 Sources: packet(7); Documentation/networking/packet_mmap.rst of the kernel; linux/if_packet.h.
@@ -46,6 +46,7 @@ STATUS_USER = 1
 STATUS_AT = 8
 
 _STATUS = Layout("=I")
+_libc = ctypes.CDLL(None, use_errno=True)
 
 REFUSALS = {
     errno.EPERM: "capture_no_capability",
@@ -70,7 +71,7 @@ class Ring:
         """What the kernel has passed and dropped so far, as of the last `count`."""
         self._at = 0
         with self._refusals():
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         try:
             with self._refusals():
                 self._set_up(program)
@@ -87,7 +88,14 @@ class Ring:
         ring = pack("=7I", BLOCK_BYTES, BLOCKS, FRAME_BYTES, frames, RETIRE_MS, 0, 0)
         self._socket.setsockopt(SOL_PACKET, RX_RING, ring)
         self._memory = mmap.mmap(self._socket.fileno(), BLOCK_BYTES * BLOCKS)
-        self._socket.bind(("" if self.interface == ANY else self.interface, ETH_P_ALL))
+        self._bind(0 if self.interface == ANY else socket.if_nametoindex(self.interface))
+
+    def _bind(self, index: int) -> None:
+        """Python's own bind knows no index 0, which is all interfaces."""
+        address = pack("=HHiHBB8s", socket.AF_PACKET, socket.htons(ETH_P_ALL), index, 0, 0, 0, b"")
+        if _libc.bind(self._socket.fileno(), address, len(address)):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
     def _look_at_interface(self) -> None:
         names = [name for _, name in socket.if_nameindex()]

@@ -1,7 +1,7 @@
 """The kernel's packet filter for a capture: a program of classic BPF, made from the configuration. Pure.
 
-It is written for a cooked packet socket (SOCK_DGRAM), where a packet begins at its network layer and the kernel itself says
-which protocol that is: one program fits Ethernet, loopback, PPP and tunnel interfaces, and all of them at once.
+It looks at a packet from its network layer on, where the kernel itself has found it, and asks the kernel which protocol that
+is: one program fits Ethernet, loopback, PPP and tunnel interfaces, and all of them at once.
 
 What passes:
 - SIP over UDP on any port, told by the first four octets of the datagram; all UDP, TCP and SCTP on the SIP ports;
@@ -37,9 +37,9 @@ INSTRUCTIONS_MAX = 4_096
 """BPF_MAXINSNS."""
 WHOLE = 0x40000
 """Octets to keep of a packet: all of any that there are."""
-RTP_BYTES = 128
-"""Octets to keep of an RTP packet from its network layer on: IPv6, UDP, RTP's header and 68 octets of contributing sources,
-extension or a telephone event (RFC 4733: four octets)."""
+RTP_BYTES = 144
+"""Octets to keep of an RTP packet: Ethernet, IPv6, UDP, RTP's header and 70 octets of a tag, contributing sources, extension
+or a telephone event (RFC 4733: four octets)."""
 
 # Codes of instructions: class | size | mode
 _LD, _LDH, _LDB = 0x40, 0x48, 0x50  # at [x + k]
@@ -48,6 +48,8 @@ _ADD, _ADD_X, _AND, _LSH, _TAX, _TXA = 0x04, 0x0C, 0x54, 0x64, 0x07, 0x87
 _JA, _JEQ, _JGT, _JGE, _JSET, _RET = 0x05, 0x15, 0x25, 0x35, 0x45, 0x06
 
 # Ancillary data: what the kernel knows of a packet beside its octets
+_NETWORK_LAYER = 0xFFF00000
+"""SKF_NET_OFF: offsets from here on are those from the network layer."""
 _AD_PROTOCOL, _AD_PKTTYPE, _AD_HATYPE = 0xFFFFF000, 0xFFFFF004, 0xFFFFF01C
 _ARPHRD_LOOPBACK, _PACKET_OUTGOING = 772, 4
 
@@ -145,7 +147,7 @@ def _not_twice(made: _Assembler) -> None:
 
 def _link(made: _Assembler, pppoe: bool) -> None:
     """To the network layer, by VLAN tags that stand in the packet. X is where we are."""
-    made.add(_LDX_IMM, 0)
+    made.add(_LDX_IMM, _NETWORK_LAYER)
     made.add(_LD_ABS, _AD_PROTOCOL)
     for tag in range(_VLAN_TAGS_MAX):
         for kind in _VLAN_TYPES:

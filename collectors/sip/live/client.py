@@ -108,6 +108,8 @@ class CaptureClient:
                 except TimeoutError:
                     return ()
                 self._collect(taken, at_most)
+                if not taken:
+                    self._raise_trouble()
         except WireError as error:
             self._trouble = self._wrong(str(error))
             if not taken:

@@ -16,6 +16,8 @@ from collectors.sip.tracker import Tracker
 
 
 def open_live(config: SipConfig, context: Context) -> Collector:
+    """A mirror port gives both copies of a packet, a bridge or `any` each of its ways: duplicates are looked for."""
+
     def stream() -> LiveStream:
         tracker = Tracker(config.limits, config.site, config.media)
         return LiveStream(Dissector(config.limits, tracker.media, dedup=True), tracker)

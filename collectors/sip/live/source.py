@@ -3,6 +3,7 @@
 Laws
 - What `take` gave comes again after a restart unless `release` has been told a position at or behind it (as far as the
   source can: what was lost meanwhile is counted, never passed over in silence).
+- A source gives either frames or packets, never both.
 - `take`, when it is cancelled or raises, has taken nothing: `position` stands where it stood.
 - A source raises SourceUnavailable and SourceMisconfigured (collectors/contract.py), each cause with a code of its own
   (trouble.py), and nothing else.

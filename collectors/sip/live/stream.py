@@ -8,12 +8,12 @@ Laws
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
 from collectors.records import Record, Reject
+from collectors.sip.dissect import Dissector
 from collectors.sip.live.source import Frame
 from collectors.sip.packets import SipPacket
 from collectors.sip.tracker import Tracker
@@ -21,19 +21,6 @@ from collectors.sip.tracker import Tracker
 CLOCK_STEP_US = 3_600_000_000
 """A frame that is older than the newest by more than an hour tells that the clock was set back; by less, that two sources of
 frames differ a little."""
-
-
-class Dissects(Protocol):
-    """From frames to SIP packets, whatever lies around them."""
-
-    counters: dict[str, int]
-
-    def feed(self, at_us: int, link_type: int, frame: bytes) -> Iterable[SipPacket]: ...
-
-    def snapshot(self) -> bytes: ...
-
-    def restore(self, state: bytes) -> None:
-        """Raises ValueError where these bytes are no snapshot of this version."""
 
 
 class _State(Struct, frozen=True, array_like=True):
@@ -47,28 +34,31 @@ _decode = msgspec.msgpack.Decoder(_State).decode
 
 
 class LiveStream:
-    def __init__(self, dissector: Dissects, tracker: Tracker) -> None:
+    def __init__(self, dissector: Dissector, tracker: Tracker) -> None:
         self._dissector = dissector
         self._tracker = tracker
         self._newest_us = 0
-        self._packets = 0
+        self._taken = 0
 
     def feed(self, taken: Sequence[Frame | SipPacket]) -> int:
         """Take what was captured, in its order; gives how many octets that was."""
-        dissect, track = self._dissector.feed, self._tracker.feed
+        track = self._tracker.feed
         size = 0
+        for packet in self._packets(taken):
+            track(packet)
         for one in taken:
-            if isinstance(one, Frame):
-                size += len(one.data)
-                for packet in dissect(one.at_us, one.link_type, one.data):
-                    track(packet)
-            else:
-                size += len(one.payload)
-                track(one)
+            size += len(one.data if isinstance(one, Frame) else one.payload)
         if taken:
-            self._packets += len(taken)
+            self._taken += len(taken)
             self._time_is(taken[-1].at_us)
         return size
+
+    def _packets(self, taken: Sequence[Frame | SipPacket]) -> Iterable[SipPacket]:
+        """A source gives either frames or packets, never both."""
+        frames = [(one.at_us, one.link_type, one.data, 0, len(one.data)) for one in taken if isinstance(one, Frame)]
+        if frames:
+            return self._dissector.packets(frames)
+        return [one for one in taken if isinstance(one, SipPacket)]
 
     def _time_is(self, at_us: int) -> None:
         if not 0 <= self._newest_us - at_us <= CLOCK_STEP_US:
@@ -87,7 +77,7 @@ class LiveStream:
 
     @property
     def counters(self) -> dict[str, int]:
-        return {**self._dissector.counters, **self._tracker.counters, "packets": self._packets}
+        return {**self._dissector.counters, **self._tracker.counters, "packets": self._taken}
 
     def drain(self) -> tuple[Sequence[Record], Sequence[Reject]]:
         """What became final since the last drain."""

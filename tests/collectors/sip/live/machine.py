@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 Instruction = tuple[int, int, int, int]
 MASK = 0xFFFFFFFF
+NETWORK_LAYER = 0xFFF00000
 ARITHMETIC = {
     0x00: operator.add,
     0x10: operator.sub,
@@ -19,7 +20,8 @@ ARITHMETIC = {
 
 
 def run(program: Iterable[Instruction], packet: bytes, *, protocol: int = 0, kind: int = 0, hardware: int = 1) -> int:
-    """How many octets of the packet are kept; 0: rejected. `protocol`, `kind` and `hardware` are what the kernel knows."""
+    """How many octets of the packet are kept; 0: rejected. `packet` begins at its network layer for a program that looks from
+    there on, else at its link layer. `protocol`, `kind` and `hardware` are what the kernel knows."""
     code = list(program)
     ancillary = {0xFFFFF000: protocol, 0xFFFFF004: kind, 0xFFFFF01C: hardware}
     a = x = at = 0
@@ -28,6 +30,8 @@ def run(program: Iterable[Instruction], packet: bytes, *, protocol: int = 0, kin
     def load(offset: int, size: int) -> int | None:
         if offset in ancillary:
             return ancillary[offset]
+        if offset >= NETWORK_LAYER:
+            offset -= NETWORK_LAYER
         return int.from_bytes(packet[offset : offset + size], "big") if offset + size <= len(packet) else None
 
     while True:
