@@ -23,15 +23,14 @@ Source: Documentation/networking/filter.rst of the kernel; struct sock_filter an
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from collectors.sip.live.ports import Ranges
+from collectors.sip.media.desk import MediaSetting
 from collectors.sip.names import METHODS
 
 Instruction = tuple[int, int, int, int]
 """code, jt, jf, k"""
 Program = tuple[Instruction, ...]
-Media = Literal["off", "rtcp", "rtp"]
 
 INSTRUCTIONS_MAX = 4_096
 """BPF_MAXINSNS."""
@@ -69,7 +68,7 @@ SIP_STARTS = frozenset({b"SIP/"} | {(method + b" ")[:4] for method in METHODS})
 """How a datagram of SIP begins: an answer, or a request of a method that is known."""
 
 
-def program(ports: Ranges, tunnels: Iterable[str], media: Media, media_ports: Ranges = ()) -> Program:
+def program(ports: Ranges, tunnels: Iterable[str], media: MediaSetting, media_ports: Ranges = ()) -> Program:
     """Raises ValueError where the kernel would not take it for its length."""
     made = _Assembler()
     tunnels = tuple(tunnels)
@@ -251,7 +250,7 @@ def _either_port(made: _Assembler, ranges: Ranges) -> None:
                 made.end_if_between(low, high, WHOLE)
 
 
-def _udp(made: _Assembler, ports: Ranges, tunnels: Sequence[int], media: Media, media_ports: Ranges) -> None:
+def _udp(made: _Assembler, ports: Ranges, tunnels: Sequence[int], media: MediaSetting, media_ports: Ranges) -> None:
     made.mark("udp")
     _either_port(made, ports)
     if tunnels:

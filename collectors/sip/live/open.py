@@ -33,4 +33,4 @@ def open_service(config: SipConfig, users: Iterable[int]) -> CaptureService:
 
 
 def _filter(config: SipConfig) -> Program:
-    return program(parse_ports(config.ports), config.tunnels, "off", parse_ports(config.media_ports))
+    return program(parse_ports(config.ports), config.tunnels, config.media, parse_ports(config.media_ports))

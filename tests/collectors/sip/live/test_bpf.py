@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.sip.live.bpf import INSTRUCTIONS_MAX, RTP_BYTES, WHOLE, Media, program
+from collectors.sip.live.bpf import INSTRUCTIONS_MAX, RTP_BYTES, WHOLE, program
 from collectors.sip.live.ports import RANGES_MAX, parse_ports
+from collectors.sip.media.desk import MediaSetting
 from tests.collectors.sip.flows import PBX, Exchange, ip, phone, tcp, udp
 from tests.collectors.sip.live.machine import Instruction, run
 
@@ -36,7 +37,7 @@ def verdict(
 
 
 def of(
-    tunnels: tuple[str, ...] = (), media: Media = "off", media_ports: tuple[str, ...] = ()
+    tunnels: tuple[str, ...] = (), media: MediaSetting = "off", media_ports: tuple[str, ...] = ()
 ) -> tuple[Instruction, ...]:
     return program(parse_ports(["5060"]), tunnels, media, parse_ports(media_ports))
 
@@ -127,7 +128,7 @@ def test_tunnels_pass_where_they_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("media", "rtp", "rtcp"), [("off", 0, 0), ("rtcp", 0, WHOLE), ("rtp", RTP_BYTES, WHOLE)])
-def test_media_passes_as_it_is_asked_for_told_by_its_looks(media: Media, rtp: int, rtcp: int) -> None:
+def test_media_passes_as_it_is_asked_for_told_by_its_looks(media: MediaSetting, rtp: int, rtcp: int) -> None:
     for src, dst in ((A, FAR), (A6, FAR6)):
         assert verdict(ip(src, dst, 17, udp(src, dst, RTP)), of(media=media)) == rtp
         assert verdict(ip(src, dst, 17, udp(src, dst, RTP_MARKED)), of(media=media)) == rtp
