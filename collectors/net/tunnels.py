@@ -60,8 +60,8 @@ def _ipv6(frame: bytes, at: int) -> Step:
 
 
 def vxlan(frame: bytes, at: int) -> Step | None:
-    """RFC 7348: the I flag, all else reserved."""
-    if frame[at] != 0x08 or frame[at + 7]:
+    """RFC 7348: the I flag, all else reserved, but for a bit of its first octet that a group's number (draft-smith) takes."""
+    if frame[at] & 0x7F != 0x08 or frame[at + 7]:
         return None
     return TRANSPARENT_ETHERNET, at + 8
 

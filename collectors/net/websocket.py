@@ -68,7 +68,7 @@ def first_payload(data: bytes) -> bytes:
     return unmask(data[head.size : head.size + head.length], head.mask)
 
 
-class WebSocket(Struct):
+class WebSocket(Struct, array_like=True):
     limit: int
     in_head: bool = False
     """The HTTP head is not over yet."""
@@ -81,6 +81,10 @@ class WebSocket(Struct):
     begun: bool = False
     """A message has begun, and its beginning was captured."""
     broken: int = 0
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.rest) + self.parts_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
         data = self.rest + data if self.rest else data

@@ -51,6 +51,9 @@ _STARTS = frozenset({b"SIP"} | {method[:3] for method in METHODS})
 _RTP = b"\x80"
 """RTP and RTCP have version 2 in their first two bits; no SIP and no keep-alive begins so."""
 
+_TCP_LEAST = 5 << 4
+"""The header's length in words of four octets stands in the upper half of its octet."""
+
 _SIP_PORTS = frozenset((5060, 5061))
 _PORTS = Layout(">HH")
 
@@ -59,6 +62,7 @@ class _State(Struct, array_like=True):
     version: int
     layers: LayersState
     tcp: dict[bytes, tcp.Stream[SipStream]]
+    waiting: list[bytes]
     sctp: dict[bytes, Association]
 
 
@@ -132,8 +136,11 @@ class Dissector:
         if protocol == SCTP:
             messages = self._sctp.packet(key, buffer[at:end])
             return [self._packet(at_us, "sctp", key, message) for message in messages if looks_like_sip(message)]
-        _, _, sequence, _, offset, flags = tcp.HEADER.unpack_from(buffer, at)
-        return self._told(self._tcp.segment(at_us, key, sequence, flags, buffer[at + (offset >> 4) * 4 : end]))
+        _, _, sequence, _, words, flags = tcp.HEADER.unpack_from(buffer, at)
+        if words < _TCP_LEAST:
+            self.counters["bad_tcp"] += 1
+            return ()
+        return self._told(self._tcp.segment(at_us, key, sequence, flags, buffer[at + (words >> 4) * 4 : end]))
 
     def _datagram(self, at_us: int, key: bytes, buffer: bytes, at: int, end: int) -> tuple[SipPacket, ...]:
         if buffer[at : at + 1] < _RTP:
@@ -166,7 +173,7 @@ class Dissector:
 
     def snapshot(self) -> bytes:
         """All that is known of unfinished fragments and streams."""
-        state = _State(VERSION, self._layers.state(), self._tcp.streams, self._sctp.directions)
+        state = _State(VERSION, self._layers.state(), self._tcp.streams, self._tcp.waiting, self._sctp.directions)
         return _encode(state)
 
     def restore(self, state: bytes) -> None:
@@ -178,7 +185,7 @@ class Dissector:
         if known.version != VERSION:
             raise ValueError(f"the state has version {known.version}, this program reads version {VERSION}")
         self._layers.restore(known.layers)
-        self._tcp.restore(known.tcp)
+        self._tcp.restore(known.tcp, known.waiting)
         self._sctp.restore(known.sctp)
 
 

@@ -28,7 +28,7 @@ _MESSAGE_FRAMES = (b"\x81", b"\x82")
 _FRAME_HEAD_MAX_BYTES = 14
 
 
-class SipStream(Struct):
+class SipStream(Struct, array_like=True):
     """`transport`: `tcp` or `ws` once it is told. `from_start`: the stream's beginning was captured."""
 
     limit: int
@@ -44,6 +44,11 @@ class SipStream(Struct):
     @property
     def broken(self) -> int:
         return (self.framer.broken if self.framer else 0) + (self.websocket.broken if self.websocket else 0)
+
+    @property
+    def held_bytes(self) -> int:
+        framed = len(self.framer.rest) if self.framer else 0
+        return len(self.head) + framed + (self.websocket.held_bytes if self.websocket else 0)
 
     def feed(self, data: bytes) -> list[bytes]:
         if self.framer is None and self.websocket is None and not self.other:

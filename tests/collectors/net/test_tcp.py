@@ -78,6 +78,7 @@ def test_a_new_connection_between_the_same_ends_begins_anew() -> None:
     wire.segment(-1, b"", flags=SYN)
     wire.segment(0, STREAM[:100])
     wire.segment(40_000_000, b"", flags=SYN)
+    assert wire.dissector._tcp.held_bytes == 0
     assert wire.segment(40_000_001, MESSAGES[1]) == [MESSAGES[1]]
 
 
@@ -155,8 +156,27 @@ def test_a_flood_of_streams_with_gaps_is_bounded_in_bytes() -> None:
         wire.segment(5_000, bytes(1_000), src=src)
     streams = wire.dissector._tcp.streams
     assert len(streams) <= 50
-    assert sum(stream.early_bytes for stream in streams.values()) <= 20_000
-    assert wire.counters["tcp_gaps"] > 0
+    assert sum(stream.segments.early_bytes for stream in streams.values()) <= 20_000
+    assert wire.counters["tcp_unfinished_evicted"] > 0
+
+
+def test_a_flood_of_unfinished_messages_is_bounded_in_bytes_and_one_that_goes_on_is_whole() -> None:
+    wire = Wire(Limits(streams=5_000, streams_bytes=100_000))
+    for number in range(2_000):
+        wire.segment(0, MESSAGES[0][:400], src=f"10.0.2.{number % 250}:{number}")
+        wire.segment(number // 5, STREAM[number // 5 : number // 5 + 1])
+        assert wire.dissector._tcp.held_bytes <= 100_000
+    assert wire.segment(400, STREAM[400:]) == MESSAGES
+    assert wire.counters["tcp_unfinished_evicted"] > 1_700
+    assert wire.counters["stream_messages_lost"] == wire.counters["tcp_unfinished_evicted"]
+
+
+def test_a_header_that_is_shorter_than_a_header_is_counted_and_left_out() -> None:
+    frame = bytearray(ethernet(ip(A, B, 6, tcp(A, B, 1, MESSAGES[0]))))
+    frame[14 + 20 + 12] = 4 << 4
+    dissector = Dissector()
+    assert dissector.feed(1, 1, bytes(frame)) == []
+    assert dissector.counters == {"bad_tcp": 1}
 
 
 def test_a_reset_tells_what_stood_behind_a_gap() -> None:
