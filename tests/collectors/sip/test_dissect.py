@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from collectors.net.duplicates import WINDOW_US
 from collectors.sip.dissect import Dissector, OnMedia
+from collectors.sip.limits import Limits
 from collectors.sip.packets import SipPacket
 from tests.collectors.net import wrap
 from tests.collectors.net.wrap import LINKS, TRANSPORTS, TUNNELS, fragments, ipv4
@@ -159,6 +160,10 @@ def frames_of(data: st.DataObject) -> list[tuple[int, bytes]]:
     return sorted((frame for at_, frame in enumerate(frames) if at_ not in lost), key=lambda frame: frame[0])
 
 
+TIGHT = Limits(streams=3, stream_bytes=2_000, streams_bytes=1_500, fragmented=2, fragmented_bytes=1_000)
+"""Everything is pushed out all the time."""
+
+
 def told(dissector: Dissector, frames: list[tuple[int, bytes]]) -> list[SipPacket]:
     return [one for at_us, frame in frames for one in dissector.feed(at_us, 1, frame)]
 
@@ -168,7 +173,8 @@ def told(dissector: Dissector, frames: list[tuple[int, bytes]]) -> list[SipPacke
 def test_a_restored_snapshot_changes_nothing_of_what_follows(data: st.DataObject) -> None:
     frames = frames_of(data)
     here = data.draw(st.integers(0, len(frames)))
-    whole, first, second = Dissector(), Dissector(), Dissector()
+    limits = data.draw(st.sampled_from([Limits(), TIGHT]))
+    whole, first, second = Dissector(limits), Dissector(limits), Dissector(limits)
     expected = [*told(whole, frames), *whole.finish()]
     before = told(first, frames[:here])
     state = first.snapshot()
