@@ -44,13 +44,15 @@ class Party(Struct, frozen=True, gc=False):
 
 class FeatureUse(Struct, frozen=True, kw_only=True, gc=False):
     """Use of a telephony feature. `code` is one of the catalogue's (docs/reference/meters.md). `endpoint`: who used it.
-    `key` is set on a use that belongs to no call; within a `Call` it stays empty and `count` tells how often."""
+    `key` is set on a use that belongs to no call; within a `Call` it stays empty and `count` tells how often. `segments`: of
+    a `message`, how many short messages it would have been; 0 where the source does not show it."""
 
     code: str
     endpoint: str
     at_ms: int
     count: int = 1
     key: str = ""
+    segments: int = 0
 
 
 class MediaFlow(Struct, frozen=True, kw_only=True, gc=False, array_like=True):

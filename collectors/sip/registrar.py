@@ -23,6 +23,7 @@ from collectors.sip.quick import read
 from collectors.sip.risk import REFUSALS, Risks
 from collectors.sip.standalone import uses_of
 from collectors.sip.state import Transaction
+from collectors.sip.text_message import content_of, segments
 
 CHALLENGES = (401, 407)
 
@@ -139,7 +140,9 @@ class Registrar:
     def _use(self, code: str, endpoint: str, asked: Transaction, request: Message) -> None:
         sender = text(tag(request.get(b"From")))
         key = record_key(code, text(request.call_id), sender, text(request.cseq), str(asked.at_us))
-        self.records.append(FeatureUse(code=code, endpoint=endpoint, at_ms=asked.at_us // 1000, key=key))
+        told = segments(content_of(request)) if code == "message" else 0
+        use = FeatureUse(code=code, endpoint=endpoint, at_ms=asked.at_us // 1000, key=key, segments=told)
+        self.records.append(use)
 
     # --- time
 

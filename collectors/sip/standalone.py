@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from collectors.sip.address import uri_of, user
 from collectors.sip.message import Message
 from collectors.sip.replaces import refer_target
+from collectors.sip.text_message import content_of, is_silent
 
 PACKAGES = {
     b"presence": "presence",  # RFC 3856
@@ -17,9 +18,6 @@ PACKAGES = {
     b"call-completion": "callback",  # RFC 6910: ring me when they are free again
 }
 """Event packages (RFC 6665 section 7.2) and the feature that a subscription to them uses."""
-
-SILENT = frozenset((b"application/im-iscomposing+xml", b"message/imdn+xml"))
-"""What a MESSAGE may carry that nobody wrote: "is typing" (RFC 3994), "was read" (RFC 5438)."""
 
 FEATURE_EVENT = b"as-feature-event"
 """BroadWorks' and Cisco's own package: a phone's key switches a service of the phone system."""
@@ -33,7 +31,7 @@ def uses_of(request: Message) -> Iterator[tuple[str, str]]:
 
 
 def _message(request: Message) -> Iterator[tuple[str, str]]:
-    if _type(request) not in SILENT:
+    if not is_silent(content_of(request)):
         yield "message", _sender(request)
 
 
@@ -68,15 +66,3 @@ def _fetches(request: Message) -> bool:
     """RFC 6665 section 4.4.3: asked for once, not watched."""
     expires = request.get(b"Expires")
     return expires.isdigit() and int(expires[:12]) == 0
-
-
-def _type(request: Message) -> bytes:
-    """The media type of the body, that of the message within where it is wrapped (RFC 3862)."""
-    told = request.get(b"Content-Type").partition(b";")[0].strip().lower()
-    if told != b"message/cpim":
-        return told
-    for line in request.body.partition(b"\r\n\r\n")[2].partition(b"\r\n\r\n")[0].splitlines():
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-type":
-            return value.partition(b";")[0].strip().lower()
-    return told
