@@ -33,8 +33,8 @@ def read(files: tuple[Path, ...], as_json: bool, kind_name: str | None, config_p
     """Show the calls and micro-transactions that FILEs of call records or captures would give.
 
     Nothing is stored and nothing is sent. Several files of one kind are read as one source, in the order given. With
-    --json each line is an object whose `kind` is `call`, `registration`, `feature_use`, `reject` or `event`. Ends with 0,
-    with 1 where something was rejected, and with 66 where a file cannot be read.
+    --json each line is an object whose `kind` is `call`, `registration`, `feature_use`, `risk`, `reject` or `event`. Ends with
+    0, with 1 where something was rejected, and with 66 where a file cannot be read.
     """
     from agent.cli.read_output import Counts, json_lines, table_lines
     from agent.ledger.preview import preview

@@ -16,7 +16,7 @@ from agent.cli.main import main
 from agent.config import meanings
 from agent.config.tables import Ledger, Log, Web
 from agent.config.wording import describe
-from agent.metering.catalogue import CLASSES, FEATURES, METERS
+from agent.metering.catalogue import CLASSES, FEATURES, METERS, RISKS
 from agent.metering.rules import DialPlan, Level, Metering, Site
 from agent.service.problems import CODES
 from agent.web.metrics import METRICS
@@ -173,6 +173,7 @@ def problems_page() -> str:
 def meters_page() -> str:
     """The catalogue: meters, features and call classes."""
     meters = ((f"`{name}`", unit, meaning) for name, (unit, meaning) in METERS.items())
+    risks = ((f"`{code}`", meaning) for code, meaning in RISKS.items())
     features = ((f"`{code}`", meaning) for code, meaning in FEATURES.items())
     classes = ((f"`{code}`", meaning) for code, meaning in CLASSES.items())
     parts = [
@@ -180,6 +181,11 @@ def meters_page() -> str:
         MADE,
         "## Meters\n",
         *_table(("meter", "unit", "one event for"), meters),
+        "\n## Risks\n",
+        "What a technician should look at: events of their own, each `1 occurrence`, with `billable` = `no`. `origin` is the "
+        "address that it comes from, `times` how often it was seen from the event's time to `until`, `account` what it was "
+        "after. Never billed.\n",
+        *_table(("event", "what happened"), risks),
         "\n## Features\n",
         "The codes of `feature.use`, and of the levels in the configuration.\n",
         *_table(("code", "what happened"), features),

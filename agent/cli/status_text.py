@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from agent.cli.common import printable
-from agent.ledger.snapshot import Problem, Snapshot, SourceView, UplinkView
+from agent.ledger.snapshot import Problem, RiskView, Snapshot, SourceView, UplinkView
 from agent.web import words
 from agent.web.page import HEALTH_WORDS, SEVERITY_WORDS, STATE_WORDS
 
@@ -20,6 +20,7 @@ def status_text(snapshot: Snapshot) -> str:
         _row("site", _site(snapshot)),
         _row("at", f"{at:%Y-%m-%d %H:%M:%S} {snapshot.timezone}, pegcount {snapshot.version}"),
         *_rows("problems", [line for problem in snapshot.problems for line in _problem(problem)]),
+        *_rows("risks", [_risk(risk, snapshot.taken_at_ms) for risk in snapshot.risks]),
         *_rows("sources", [_source(source, snapshot.taken_at_ms) for source in snapshot.sources] or ["none set up"]),
         _row("ledger", ", ".join(_pipeline(snapshot))),
         *_rows("uplink", [_uplink(uplink, snapshot) for uplink in snapshot.uplinks] or ["none set up"]),
@@ -48,6 +49,12 @@ def _problem(problem: Problem) -> Iterator[str]:
         yield f"  {problem.text}"
     if problem.hint:
         yield f"  What to do: {problem.hint}"
+
+
+def _risk(risk: RiskView, now_ms: int) -> str:
+    account = f", account {risk.endpoint}" if risk.endpoint else ""
+    times = words.counted(risk.count, "time")
+    return f"{risk.text}: {risk.origin}{account}, {times}, last {words.from_now(risk.until_ms, now_ms)} ({risk.code})"
 
 
 def _source(source: SourceView, now_ms: int) -> str:

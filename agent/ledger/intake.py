@@ -22,7 +22,7 @@ from agent.ledger.store import insert
 from agent.metering.corrections import NOTHING, Booked, book
 from agent.metering.meter import Meter
 from collectors.contract import Batch, Kind
-from collectors.records import EXCERPT_MAX_BYTES, Call, FeatureUse, Leg, Registration, Reject
+from collectors.records import EXCERPT_MAX_BYTES, Call, FeatureUse, Leg, Registration, Reject, Risk
 from uplink.events import MicroTransaction
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -150,19 +150,25 @@ class Intake:
         legs_given = len(legs)
         if source.pruned_before_ms:
             legs = self._without_stale(source, legs)
-        counts = {"legs": self._keep_legs(source, legs, work) if legs else 0, "registrations": 0, "feature_uses": 0}
+        counts = {"legs": self._keep_legs(source, legs, work) if legs else 0, "registrations": 0}
+        counts.update(feature_uses=0, risks=0)
         if legs_given != len(batch.records):
             for record in batch.records:
                 if isinstance(record, Registration):
                     counts["registrations"] += self._keep_registration(source, record)
+                    if use := self._meter.device_use(record):
+                        counts["feature_uses"] += self._keep_feature_use(source, use, work)
                 elif isinstance(record, FeatureUse):
                     counts["feature_uses"] += self._keep_feature_use(source, record, work)
+                elif isinstance(record, Risk):
+                    counts["risks"] += self._keep_risk(source, record, work)
         settling = source.settling
         settling.heard(batch.source_time_ms, work.now_ms)
         rejects = self._keep_rejects(source, batch.rejects, work.now_ms)
         self._db.execute(
             "UPDATE source SET checkpoint = ?, time_ms = ?, heard_at_ms = ?, legs = legs + ?,"
-            " registrations = registrations + ?, feature_uses = feature_uses + ?, rejects = rejects + ? WHERE id = ?",
+            " registrations = registrations + ?, feature_uses = feature_uses + ?, risks = risks + ?, rejects = rejects + ?"
+            " WHERE id = ?",
             (batch.checkpoint, settling.source_time_ms, work.now_ms, *counts.values(), rejects, source.id),
         )
 
@@ -255,8 +261,8 @@ class Intake:
 
     def _keep_registration(self, source: Source, record: Registration) -> int:
         cursor = self._db.execute(
-            "INSERT OR IGNORE INTO registration (source, key, endpoint, contact, at_ms, expires_at_ms, state, user_agent)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO registration (source, key, endpoint, contact, at_ms, expires_at_ms, state, user_agent,"
+            " device) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 source.id,
                 record.key,
@@ -266,21 +272,43 @@ class Intake:
                 record.expires_at_ms,
                 record.state,
                 record.user_agent,
+                record.device,
             ),
         )
         if cursor.rowcount == 1:
             self._seats.change(self._meter.registration(record).seats, ())
         return cursor.rowcount
 
-    def _keep_feature_use(self, source: Source, record: FeatureUse, work: Work) -> int:
+    def _keep_feature_use(self, source: Source, use: FeatureUse, work: Work) -> int:
+        record = self._meter.dated(use)
         cursor = self._db.execute(
-            "INSERT OR IGNORE INTO feature_use (source, key, code, endpoint, at_ms) VALUES (?, ?, ?, ?, ?)",
-            (source.id, record.key, record.code, record.endpoint, record.at_ms),
+            "INSERT OR IGNORE INTO feature_use (source, key, code, endpoint, at_ms, segments) VALUES (?, ?, ?, ?, ?, ?)",
+            (source.id, record.key, record.code, record.endpoint, record.at_ms, record.segments),
         )
         if cursor.rowcount == 1:
             booking = book(self._meter.site.id, source.name, self._meter.feature(record))
             work.events += booking.events
             self._seats.change(booking.gained, ())
+        return cursor.rowcount
+
+    def _keep_risk(self, source: Source, record: Risk, work: Work) -> int:
+        cursor = self._db.execute(
+            "INSERT OR IGNORE INTO risk (source, key, code, origin, endpoint, at_ms, until_ms, count, detail)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                source.id,
+                record.key,
+                record.code,
+                record.origin,
+                record.endpoint,
+                record.at_ms,
+                record.until_ms,
+                record.count,
+                record.detail,
+            ),
+        )
+        if cursor.rowcount == 1:
+            work.events += book(self._meter.site.id, source.name, self._meter.risk(record)).events
         return cursor.rowcount
 
     def _keep_rejects(self, source: Source, rejects: Sequence[Reject], now_ms: int) -> int:

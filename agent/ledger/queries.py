@@ -8,13 +8,15 @@ from collections.abc import Iterable
 import msgspec
 from sqlite_utils import Database
 
-from agent.ledger.snapshot import CallView, PipelineView, SeatView, TodayView, UplinkView, UploadView
+from agent.ledger.snapshot import CallView, PipelineView, RiskView, SeatView, TodayView, UplinkView, UploadView
+from agent.metering.catalogue import RISKS
 from agent.metering.charge import decimal_text, minutes_amount
 from agent.metering.corrections import SeatDay
 from agent.metering.days import QUARTER_MS, day_bounds, local_day, local_hour
 
 LATEST_CALLS = 25
 SHOWN_UPLOADS = 12
+SHOWN_RISKS = 25
 SHOWN_SEATS = 500
 """A page with more rows helps nobody; the count above the table is of all."""
 
@@ -22,9 +24,10 @@ _decode_seat = msgspec.msgpack.Decoder(SeatDay).decode
 
 
 def pipeline(db: Database, ledger_bytes: int) -> PipelineView:
-    legs, calls, registrations, uses, rejects, dropped = db.execute(
+    legs, calls, registrations, uses, risks, rejects, dropped = db.execute(
         "SELECT coalesce(sum(legs), 0), coalesce(sum(calls), 0), coalesce(sum(registrations), 0),"
-        " coalesce(sum(feature_uses), 0), coalesce(sum(rejects), 0), coalesce(sum(rejects_dropped), 0) FROM source"
+        " coalesce(sum(feature_uses), 0), coalesce(sum(risks), 0), coalesce(sum(rejects), 0),"
+        " coalesce(sum(rejects_dropped), 0) FROM source"
     ).fetchone()
     (events,) = db.execute("SELECT coalesce(max(line), 0) FROM event").fetchone()
     (settling,) = db.execute("SELECT count(*) FROM settling").fetchone()
@@ -34,6 +37,7 @@ def pipeline(db: Database, ledger_bytes: int) -> PipelineView:
         calls=calls,
         registrations=registrations,
         feature_uses=uses,
+        risks=risks,
         rejects=rejects,
         events=events,
         corrections=corrections[0] if corrections else 0,
@@ -227,6 +231,30 @@ def _latest(db: Database, bounds: tuple[int, int]) -> tuple[CallView, ...]:
             ending=ending,
         )
         for started, caller, dialled, call_class, outcome, talk, source, ending in rows
+    )
+
+
+def latest_risks(db: Database, since_ms: int) -> tuple[RiskView, ...]:
+    """What went on since then, by who did what; the latest first."""
+    rows = db.execute(
+        "SELECT code, origin, endpoint, min(at_ms), max(until_ms), sum(risk.count), detail, source.name FROM risk"
+        " JOIN source ON source.id = risk.source WHERE until_ms >= ? GROUP BY risk.source, code, origin, endpoint"
+        " ORDER BY 5 DESC LIMIT ?",
+        (since_ms, SHOWN_RISKS),
+    )
+    return tuple(
+        RiskView(
+            code=code,
+            text=RISKS.get(code, code),
+            origin=origin,
+            endpoint=endpoint,
+            at_ms=at_ms,
+            until_ms=until_ms,
+            count=count,
+            detail=detail,
+            source=source,
+        )
+        for code, origin, endpoint, at_ms, until_ms, count, detail, source in rows
     )
 
 

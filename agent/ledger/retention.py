@@ -57,7 +57,7 @@ def prune_records(db: Database, intake: Intake, before_ms: int, timezone: str) -
         )
         if source := horizons.get(source_id):
             source.pruned_before_ms = max(source.pruned_before_ms, horizon_ms)
-        for table in ("registration", "feature_use"):
+        for table in ("registration", "feature_use", "risk"):
             db.execute(f"DELETE FROM {table} WHERE source = ? AND at_ms < ?", (source_id, reached_ms))
     db.execute("DELETE FROM reject WHERE at_ms < ?", (before_ms,))
     open_limits = [limit_ms for source_id, limit_ms in limits.items() if source_id in horizons]

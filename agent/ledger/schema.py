@@ -162,3 +162,17 @@ def forwarding(db: Database) -> None:
         "CREATE TABLE forward (name TEXT PRIMARY KEY, through INTEGER NOT NULL, backoff BLOB NOT NULL DEFAULT x'',"
         " acked_at_ms INTEGER NOT NULL DEFAULT 0, active INTEGER NOT NULL DEFAULT 1) STRICT"
     )
+
+
+@migrations()
+def devices_and_risks(db: Database) -> None:
+    """What kind of device registered, how long a text message was, and what a technician should look at."""
+    db.execute("ALTER TABLE registration ADD COLUMN device TEXT NOT NULL DEFAULT ''")
+    db.execute("ALTER TABLE feature_use ADD COLUMN segments INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE source ADD COLUMN risks INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        "CREATE TABLE risk (source INTEGER NOT NULL, key TEXT NOT NULL, code TEXT NOT NULL, origin TEXT NOT NULL,"
+        " endpoint TEXT NOT NULL, at_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL, count INTEGER NOT NULL,"
+        " detail TEXT NOT NULL, PRIMARY KEY (source, key)) STRICT, WITHOUT ROWID"
+    )
+    db.execute("CREATE INDEX risk_until ON risk (until_ms)")

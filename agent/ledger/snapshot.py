@@ -45,6 +45,7 @@ class PipelineView(Struct, frozen=True, kw_only=True):
     calls: int = 0
     registrations: int = 0
     feature_uses: int = 0
+    risks: int = 0
     rejects: int = 0
     events: int = 0
     corrections: int = 0
@@ -97,6 +98,21 @@ class CallView(Struct, frozen=True, kw_only=True):
     ending: str = "confirmed"
 
 
+class RiskView(Struct, frozen=True, kw_only=True):
+    """A risk of the last day: all that one address did of one kind, with one account where it is about one. `text` says what it
+    is; `count` how often."""
+
+    code: str
+    text: str
+    origin: str
+    endpoint: str
+    at_ms: int
+    until_ms: int
+    count: int
+    detail: str
+    source: str
+
+
 class TodayView(Struct, frozen=True, kw_only=True):
     """The site's local day. `minutes` are billed minutes, an exact decimal as text; `features` counts the seats that used
     each; `seats` may be cut short, `seat_count` is of all."""
@@ -128,3 +144,4 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     uplinks: tuple[UplinkView, ...]
     today: TodayView
     problems: tuple[Problem, ...] = ()
+    risks: tuple[RiskView, ...] = ()

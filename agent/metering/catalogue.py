@@ -9,10 +9,12 @@ METERS: dict[str, tuple[str, str]] = {
     "voice.minutes": ("min", "minutes of an answered call, in the configured increment and minimum"),
     "seat.day": ("seat-day", "a seat and local day, with its level"),
     "feature.use": ("use", "use of a feature by a seat"),
+    "message": ("message", "a text message that was sent, with its segments where the source shows them"),
 }
 """meter -> (unit, meaning)"""
 
 FEATURES: dict[str, str] = {
+    "ata": "an adapter for analogue phones was registered for the seat that day",
     "auto_attendant": "a menu answered the call",
     "callback": "asked to be rung when a busy seat is free again",
     "call_forward_busy": "forwarded because the called seat was busy",
@@ -27,8 +29,10 @@ FEATURES: dict[str, str] = {
     "fax": "sent or received a fax",
     "find_me_follow_me": "rung one after the other at several places",
     "hold": "a call was put on hold",
+    "hot_desk": "the seat registered that day at a device that another seat had used",
     "intercom": "the called phone answered by itself",
     "message": "a SIP MESSAGE was sent",
+    "mobile_app": "an app of a mobile phone was registered for the seat that day",
     "paging": "announced to a group of phones",
     "park": "a call was parked or fetched from where it was parked",
     "pickup": "answered a call that rang elsewhere",
@@ -37,12 +41,27 @@ FEATURES: dict[str, str] = {
     "recording": "a call was recorded",
     "ring_group": "a group number rang several seats",
     "simultaneous_ring": "one seat's number rang at several devices",
+    "softphone": "a program was registered as a phone for the seat that day",
     "transfer_attended": "a call was handed on after asking",
     "transfer_blind": "a call was handed on without asking",
     "video": "a call had video",
     "voicemail_deposit": "a caller left a message in a voicemail box",
     "voicemail_retrieve": "a voicemail box was listened to",
 }
+
+DAILY = frozenset(("softphone", "mobile_app", "ata", "hot_desk"))
+"""Features of a registration: one use for each seat and local day, however often the device is registered in it."""
+
+RISK_UNIT = "occurrence"
+RISKS: dict[str, str] = {
+    "risk.invite_scanning": "Numbers are dialled in vain by an address that nobody knows",
+    "risk.malformed_flood": "An address sends messages that cannot be read",
+    "risk.options_sweep": "An address looks for devices that answer",
+    "risk.register_failing": "A device is set up with a wrong account or password",
+    "risk.register_guessing": "Accounts or passwords are guessed",
+    "risk.scanner": "A known scanner asks",
+}
+"""What a technician should look at: an event each, of the meter that the risk is called by. Never billed."""
 
 CLASSES: dict[str, str] = {
     "internal": "extension to extension in one office",

@@ -9,7 +9,7 @@ Laws
 
 from msgspec import Struct
 
-from agent.metering.catalogue import METERS
+from agent.metering.catalogue import METERS, RISK_UNIT, RISKS
 from agent.metering.charge import Charge, SeatUse, Slot, decimal_text
 from uplink.events import MicroTransaction, event_id, timed_id
 
@@ -41,7 +41,7 @@ class Booking(Struct, frozen=True, gc=False):
 
 NOTHING = Booked()
 _DETAIL_NAMES = {"call": "outcome", "feature.use": "feature"}
-_UNITS = {meter: unit for meter, (unit, _) in METERS.items()}
+_UNITS = {meter: unit for meter, (unit, _) in METERS.items()} | dict.fromkeys(RISKS, RISK_UNIT)
 
 
 def book(site: str, source: str, charge: Charge, booked: Booked = NOTHING) -> Booking:

@@ -10,12 +10,16 @@ Laws
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
+from msgspec.structs import replace
+
+from agent.metering.catalogue import DAILY
 from agent.metering.charge import UNIT, Charge, Measure, SeatUse, Slot, minutes_amount
 from agent.metering.classes import CACHE_ENTRIES, Dialled, classify
-from agent.metering.days import local_day
+from agent.metering.days import day_bounds, local_day
 from agent.metering.pattern import compiled
 from agent.metering.rules import Metering, Site
-from collectors.records import Call, FeatureUse, Registration
+from collectors.records import Call, FeatureUse, Registration, Risk
+from uplink.events import instant
 
 MASKED_DIGITS = 4
 """How many digits at the end of an outside number are hidden before it leaves the site (the subscriber's own part)."""
@@ -154,13 +158,47 @@ class Meter:
             seats = (SeatUse(registration.endpoint, local_day(registration.at_ms, self.site.timezone), False),)
         return Charge(registration.key, registration.at_ms, (), seats)
 
-    def feature(self, use: FeatureUse) -> Charge:
+    def device_use(self, registration: Registration) -> FeatureUse | None:
+        """The feature that a seat uses by being registered at a device of this class."""
+        code = registration.device
+        if code not in DAILY or registration.state != "registered" or not self._is_seat(registration.endpoint):
+            return None
+        return FeatureUse(code=code, endpoint=registration.endpoint, at_ms=registration.at_ms)
+
+    def dated(self, use: FeatureUse) -> FeatureUse:
+        """A use that counts once a day belongs to the day: whichever record of the day shows it, it is the same use."""
+        if use.code not in DAILY:
+            return use
         day = local_day(use.at_ms, self.site.timezone)
-        slot = Slot("feature.use", use.endpoint or "site", day, detail=use.code)
+        start_ms, _ = day_bounds(day, self.site.timezone)
+        return replace(use, key=f"{day} {use.code} {use.endpoint}", at_ms=start_ms, count=1)
+
+    def feature(self, use: FeatureUse) -> Charge:
+        day, subject = local_day(use.at_ms, self.site.timezone), use.endpoint or "site"
+        measures = [Measure(Slot("feature.use", subject, day, detail=use.code), use.count * UNIT, {})]
+        if use.code == "message":
+            told: dict[str, str | int] = {"segments": use.segments} if use.segments else {}
+            measures.append(Measure(Slot("message", subject, day), use.count * UNIT, told))
         seats: tuple[SeatUse, ...] = ()
         if self._is_seat(use.endpoint):
-            seats = (SeatUse(use.endpoint, day, True, (use.code,)),)
-        return Charge(use.key, use.at_ms, (Measure(slot, use.count * UNIT, {}),), seats)
+            seats = (SeatUse(use.endpoint, day, use.code not in DAILY, (use.code,)),)
+        return Charge(use.key, use.at_ms, tuple(measures), seats)
+
+    def risk(self, risk: Risk) -> Charge:
+        """One occurrence, whatever it tells of: what it costs is nothing. Numbers that a scanner dialled stay at the site."""
+        day, subject = (
+            local_day(risk.at_ms, self.site.timezone),
+            risk.endpoint if self._is_seat(risk.endpoint) else "site",
+        )
+        told: dict[str, str | int] = {
+            "billable": "no",
+            "origin": risk.origin,
+            "times": risk.count,
+            "until": instant(risk.until_ms),
+        }
+        if account := self._shown(risk.endpoint):
+            told["account"] = account
+        return Charge(risk.key, risk.at_ms, (Measure(Slot(risk.code, subject, day), UNIT, told),), ())
 
     # --- seats
 

@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from agent.config.tables import Config
 from agent.ledger import queries
 from agent.ledger.errors import LedgerError
-from agent.ledger.snapshot import PipelineView, Problem, Snapshot, SourceView, TodayView, UplinkView
+from agent.ledger.snapshot import PipelineView, Problem, RiskView, Snapshot, SourceView, TodayView, UplinkView
 from agent.ledger.store import open_for_reading
 from agent.ledger.writer import Ledger
 from agent.service.problems import problem
@@ -23,7 +23,7 @@ from uplink.problems import CATALOGUE
 from uplink.schedule import Schedule
 from uplink.uploader import Standing, UploadReport
 
-REJECTS_SHOWN_MS = 24 * 3600 * 1000
+REJECTS_SHOWN_MS = RISKS_SHOWN_MS = 24 * 3600 * 1000
 CLOCK_SLACK_MS = 60_000
 Health = Literal["ok", "attention", "broken", "stopped"]
 _SEVERITY: dict[str, Literal["notice", "warning", "error"]] = {
@@ -73,8 +73,9 @@ class AgentState:
             today = queries.today(self._reader, now_ms, self.config.site.timezone)
             newest = queries.newest_recorded_ms(self._reader)
             rejects = queries.latest_rejects(self._reader, now_ms - REJECTS_SHOWN_MS)
+            risks = queries.latest_risks(self._reader, now_ms - RISKS_SHOWN_MS)
         problems = (*self._own_problems(now_ms, newest), *self._reject_problems(rejects), *self._uplink_problems())
-        return assemble(self.config, now_ms, views, pipeline, uplinks, today, problems)
+        return assemble(self.config, now_ms, views, pipeline, uplinks, today, problems, risks)
 
     def _source(self, source: SupervisedSource, totals: queries.SourceTotals | None) -> SourceView:
         probe = source.probe()
@@ -210,6 +211,7 @@ def stored_snapshot(config: Config, now_ms: int) -> Snapshot:
             tuple(queries.uplinks(db)),
             queries.today(db, now_ms, config.site.timezone),
             (),
+            queries.latest_risks(db, now_ms - RISKS_SHOWN_MS),
         )
     finally:
         db.close()
@@ -226,6 +228,7 @@ def assemble(
     uplinks: tuple[UplinkView, ...],
     today: TodayView,
     problems: tuple[Problem, ...],
+    risks: tuple[RiskView, ...],
 ) -> Snapshot:
     health, verdict = judge(problems, sources, uplinks)
     return Snapshot(
@@ -241,6 +244,7 @@ def assemble(
         uplinks=uplinks,
         today=today,
         problems=problems,
+        risks=risks,
     )
 
 

@@ -138,6 +138,7 @@ METRICS: tuple[Metric, ...] = (
         "pegcount_registrations_total", "counter", "Registrations in the ledger.", (), _of_pipeline("registrations")
     ),
     Metric("pegcount_feature_uses_total", "counter", "Feature uses in the ledger.", (), _of_pipeline("feature_uses")),
+    Metric("pegcount_risks_total", "counter", "Risks in the ledger.", (), _of_pipeline("risks")),
     Metric("pegcount_rejects_total", "counter", "Rejected input, all sources.", (), _of_pipeline("rejects")),
     Metric(
         "pegcount_rejects_dropped_total",

@@ -112,7 +112,7 @@ def plain(code: str) -> str:
 def stages(snapshot: Snapshot, now_ms: int) -> tuple[Stage, ...]:
     """heard -> kept -> metered -> sent -> acknowledged, in totals since the ledger's first start."""
     pipeline = snapshot.pipeline
-    kept = pipeline.legs + pipeline.registrations + pipeline.feature_uses
+    kept = pipeline.legs + pipeline.registrations + pipeline.feature_uses + pipeline.risks
     return (
         Stage("Heard", words.number(kept + pipeline.rejects), "records", _count(pipeline.rejects, "rejected")),
         Stage("Kept", words.number(kept), "records", words.counted(pipeline.calls, "call")),

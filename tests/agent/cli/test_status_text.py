@@ -33,3 +33,11 @@ def test_an_agent_without_anything_set_up_says_so() -> None:
     text = status_text(EMPTY)
     assert "sources   none set up" in text
     assert "uplink    none set up" in text
+
+
+def test_risks_are_told_in_words() -> None:
+    assert (
+        "risks     A device is set up with a wrong account or password: 10.0.1.23, account 123, 1,214 times, last 1 min ago"
+        " (risk.register_failing)" in status_text(BROKEN)
+    )
+    assert "risks" not in status_text(BUSY)

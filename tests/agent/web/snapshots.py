@@ -4,6 +4,7 @@ from agent.ledger.snapshot import (
     CallView,
     PipelineView,
     Problem,
+    RiskView,
     SeatView,
     Snapshot,
     SourceView,
@@ -79,6 +80,30 @@ UPLOADS = tuple(
         took_ms=84 if n != 1 else 30_012,
     )
     for n in range(4)
+)
+RISKS = (
+    RiskView(
+        code="risk.register_failing",
+        text="A device is set up with a wrong account or password",
+        origin="10.0.1.23",
+        endpoint="123",
+        at_ms=NOW_MS - 3_600_000,
+        until_ms=NOW_MS - 60_000,
+        count=1_214,
+        detail="",
+        source="trunk",
+    ),
+    RiskView(
+        code="risk.scanner",
+        text="A known scanner asks",
+        origin="[2001:db8:ffff:ffff:ffff:ffff:ffff:fffe]",
+        endpoint="",
+        at_ms=NOW_MS - 7_200_000,
+        until_ms=NOW_MS - 7_100_000,
+        count=3,
+        detail="<b>friendly-scanner</b>",
+        source="trunk",
+    ),
 )
 BUSY = Snapshot(
     taken_at_ms=NOW_MS,
@@ -173,6 +198,7 @@ BROKEN = Snapshot(
     timezone="America/New_York",
     health="broken",
     verdict="Calls are not being counted: the disk of the ledger is full.",
+    risks=RISKS,
     sources=(
         SourceView(
             name="office-pbx",
@@ -257,6 +283,7 @@ LARGE = Snapshot(
     timezone="Asia/Kolkata",
     health="attention",
     verdict="The platform has not answered for 3 d 4 h; 12,345,678 events wait here safely.",
+    risks=RISKS,
     sources=BUSY.sources,
     pipeline=PipelineView(
         legs=9_876_543_210,

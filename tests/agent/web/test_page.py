@@ -125,3 +125,10 @@ def test_the_policy_needs_no_exception() -> None:
 
 def test_the_outcome_of_an_upload_is_shown_to_a_browser_without_script() -> None:
     assert "Nothing was waiting." in read(BUSY, UploadOutcome("Nothing was waiting.", True)).text
+
+
+def test_risks_are_told_in_words_and_only_where_there_are_any() -> None:
+    assert "Risks" not in read(BUSY).text
+    shown = read(BROKEN).text
+    assert "A device is set up with a wrong account or password 10.0.1.23 123 1,214" in shown
+    assert "<b>friendly-scanner</b>" in shown
