@@ -186,7 +186,7 @@ def _shared_inputs(sources: tuple[Source, ...]) -> Iterator[Fault]:
     for index, source in enumerate(sources):
         for key, what in SHARED:
             value = getattr(source.config, key, "")
-            if key == "capture_socket" and not getattr(source.config, "interface", ""):
+            if key == "capture_socket" and not _has_capture_service(source.config):
                 continue
             first = seen.setdefault((key, value), index) if value else index
             if sources[first].name != source.name:
@@ -195,6 +195,10 @@ def _shared_inputs(sources: tuple[Source, ...]) -> Iterator[Fault]:
                     message=f"two sources {what} {value} (the other is source {first + 1}, `{sources[first].name}`)",
                     hint="its calls would be counted twice" if key in TWICE else "only one of them could",
                 )
+
+
+def _has_capture_service(config: Struct) -> bool:
+    return bool(getattr(config, "interface", "")) and getattr(config, "engine", "") == "afpacket"
 
 
 def _struct_values(config: Struct, path: Path) -> Iterator[Fault]:

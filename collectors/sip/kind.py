@@ -33,7 +33,7 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 
     path: str = ""
     interface: Annotated[str, Meta(pattern=r"^[^\s/]{0,15}$")] = ""
-    engine: Literal["afpacket", "pyshark"] = "afpacket"
+    engine: Literal["afpacket", "dumpcap", "pyshark"] = "afpacket"
     keylog: str = ""
     decode_as: tuple[Annotated[str, Meta(pattern=r"^[a-z0-9._]+==[0-9a-z.:-]+,[a-z0-9._-]+$")], ...] = ()
     ports: tuple[str, ...] = ("5060-5061", "5080")
@@ -41,6 +41,7 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     media_ports: tuple[str, ...] = ()
     capture_socket: str = "/run/pegcount/capture.sock"
     buffer_mb: Annotated[int, Meta(ge=16, le=4_096)] = 64
+    ring: bool = True
     media: MediaSetting = "off"
     pbx: tuple[str, ...] = ()
     trunks: dict[str, str] = {}

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from collectors.contract import Context
+from collectors.sip.live.ports import parse_ports
 from collectors.sip.live.source import PacketSource
 
 if TYPE_CHECKING:
@@ -19,4 +20,17 @@ def _afpacket(config: "SipConfig", context: Context) -> PacketSource:
     return CaptureClient(config.capture_socket)
 
 
-ENGINES: Mapping[str, Callable[["SipConfig", Context], PacketSource]] = MappingProxyType({"afpacket": _afpacket})
+def _dumpcap(config: "SipConfig", context: Context) -> PacketSource:
+    from collectors.sip.live.pcap_filter import pcap_filter
+    from collectors.sip.live.ring import DumpcapSource
+
+    def expression(tagged: bool) -> str:
+        ports, media_ports = parse_ports(config.ports), parse_ports(config.media_ports)
+        return pcap_filter(ports, config.tunnels, config.media, media_ports, tagged)
+
+    return DumpcapSource(context.folder, config.interface, expression, config.buffer_mb if config.ring else 0)
+
+
+ENGINES: Mapping[str, Callable[["SipConfig", Context], PacketSource]] = MappingProxyType(
+    {"afpacket": _afpacket, "dumpcap": _dumpcap}
+)

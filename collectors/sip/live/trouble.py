@@ -93,6 +93,31 @@ CAUSES: Mapping[str, Cause] = MappingProxyType(
             "Agent and capture service are of different releases, or something else listens at `capture_socket`.",
             "Restart pegcount-capture, so that both are of the same release.",
         ),
+        "capture_dumpcap_absent": Cause(
+            SourceMisconfigured,
+            "dumpcap is not installed",
+            'engine = "dumpcap" (and "pyshark" on an interface) capture by Wireshark\'s dumpcap, which is not there.',
+            "apt install wireshark-common (dumpcap) or tshark; or use the engine afpacket, which needs neither.",
+        ),
+        "capture_dumpcap_denied": Cause(
+            SourceMisconfigured,
+            "dumpcap may not be run",
+            "dumpcap is there, but this user may not run it: Debian lets root and the group wireshark.",
+            "adduser pegcount wireshark, after dpkg-reconfigure wireshark-common; then restart the agent.",
+        ),
+        "capture_dumpcap_bounded": Cause(
+            SourceMisconfigured,
+            "dumpcap cannot have its capabilities",
+            "dumpcap's file carries CAP_NET_RAW and CAP_NET_ADMIN, and the agent's bounding set does not hold both: the kernel "
+            "refuses to start it.",
+            "Add both to CapabilityBoundingSet= of pegcount.service and clear NoNewPrivileges=, or use the engine afpacket.",
+        ),
+        "capture_disk_full": Cause(
+            SourceUnavailable,
+            "No room for what is captured",
+            "The disk that holds the ring of capture files is full.",
+            "Make room, or lower `buffer_mb`. Capturing goes on by itself.",
+        ),
         "capture_failed": Cause(
             SourceUnavailable,
             "Capturing failed",
