@@ -56,7 +56,12 @@ def _start(line: bytes) -> tuple[bytes, int] | None:
             return None
     else:
         found = line[: line.find(b" ")], 0
-        if found[0] not in METHODS or line[-8:] != b" SIP/2.0" or line.count(b" ") != 2:
+        if (
+            found[0] not in METHODS
+            or line[-8:] != b" SIP/2.0"
+            or b" ".join(line.split()) != line
+            or line.count(b" ") != 2
+        ):
             return None
     if len(_starts) >= _STARTS_MAX:
         _starts.clear()

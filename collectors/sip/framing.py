@@ -12,10 +12,12 @@ from msgspec import Struct
 
 from collectors.sip.names import METHODS
 
-_START = re.compile(
-    rb"SIP/2\.0 [1-6][0-9]{2}[ \r]"
-    rb"|[A-Z][A-Z0-9_!%*+`'~.-]{1,31} [A-Za-z][A-Za-z0-9+.-]{0,31}:[^\r\n]{1,4096} SIP/2\.0\r\n"
-)
+_STATUS = rb"SIP/2\.0 [1-6][0-9]{2}[ \r]"
+_METHOD_AND_SCHEME = rb"[A-Z][A-Z0-9_!%*+`'~.-]{1,31} [A-Za-z][A-Za-z0-9+.-]{0,31}:"
+_START = re.compile(_STATUS + rb"|" + _METHOD_AND_SCHEME + rb"[^\r\n]{1,4096} SIP/2\.0\r\n")
+"""Where a message is due: blanks within the URI are borne."""
+_LATER_START = re.compile(_STATUS + rb"|" + _METHOD_AND_SCHEME + rb"[^ \r\n]{1,4096} SIP/2\.0\r\n")
+"""Somewhere further on: no octet is looked at for more than one line that it could belong to."""
 _LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:[ \t]*([0-9]{1,10})[ \t]*(?=\r\n)", re.IGNORECASE)
 _HEAD_TAIL_BYTES = 8_192
 """The longest beginning of a start line that is kept while waiting for its rest."""
@@ -84,7 +86,7 @@ def _next_start(buffer: bytes, at: int) -> int:
         at += 2
     if _START.match(buffer, at):
         return at
-    found = _START.search(buffer, at)
+    found = _LATER_START.search(buffer, at)
     if found:
         return found.start()
     if buffer.find(b"\n", at) < 0 and len(buffer) - at <= _HEAD_TAIL_BYTES:

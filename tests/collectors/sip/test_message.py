@@ -1,17 +1,15 @@
 """SIP messages as they are met: the tolerant grammar, and shorter ways of reading that must agree with the full one."""
 
-from contextlib import suppress
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.sip.address import number_key, read_address, same_number, tag, user
 from collectors.sip.brief import brief, to_tag
-from collectors.sip.glance import Unusual, glance
+from collectors.sip.glance import glance
 from collectors.sip.message import Malformed, parse
-from collectors.sip.names import NAMES
 from collectors.sip.quick import quick
+from tests.collectors.sip.ways import agree
 
 ODD = b"""INVITE sip:vivekg@chair-dnrc.example.com;unknownparam SIP/2.0\r
 TO :\r
@@ -266,52 +264,8 @@ def test_of_several_via_the_first_is_read_and_each_is_checked() -> None:
 
 @settings(deadline=None)
 @given(any_messages)
-def test_the_short_way_gives_what_the_full_way_gives_or_nothing(data: bytes) -> None:
-    short = brief(data)
-    if short is None:
-        return
-    message = parse(data)
-    assert short == (message.method, message.status, message.call_id, message.cseq)
-    tagged = to_tag(data)
-    assert tagged is None or tagged == tag(message.get(b"To"))
-
-
-@settings(deadline=None)
-@given(any_messages)
-def test_the_quick_way_gives_what_the_full_way_gives_or_nothing(data: bytes) -> None:
-    short = brief(data)
-    found = quick(data, short) if short else None
-    if found is None:
-        return
-    message = parse(data)
-    assert (found.method, found.uri, found.status, found.body) == (
-        message.method,
-        message.uri,
-        message.status,
-        message.body,
-    )
-    assert message.status or message.problems == []
-    for name in NAMES:
-        assert found.get(name) == message.get(name)
-        if name != b"Via":
-            assert found.values(name) == message.values(name)
-
-
-GLANCED = [name for name in NAMES if name not in (b"Call-ID", b"CSeq", b"From", b"To")]
-
-
-@settings(deadline=None)
-@given(any_messages)
-def test_a_glance_tells_of_each_header_what_the_full_way_tells_or_that_it_does_not_know(data: bytes) -> None:
-    if brief(data) is None:
-        return
-    message, found = parse(data), glance(data)
-    for name in GLANCED:
-        with suppress(Unusual):
-            value = found.get(name)
-            assert message.values(name) == ([value] if value else [])
-    with suppress(Unusual):
-        assert found.body() == message.body
+def test_the_short_ways_give_what_the_full_way_gives_or_nothing(data: bytes) -> None:
+    agree(data)
 
 
 @settings(deadline=None)
