@@ -119,7 +119,7 @@ def _start_line(line: bytes, problems: list[str]) -> tuple[bytes, bytes, int]:
     method, uri = parts[0], b" ".join(parts[1:-1])
     if len(parts) > 3 or line != b" ".join(parts) or uri[:1] == b"<":
         problems.append("request_line")
-    return method, short(uri.strip(b"<>"), URI_MAX_BYTES), 0
+    return method, short(uri.strip(b"<>") if uri[:1] == b"<" else uri, URI_MAX_BYTES), 0
 
 
 def _status(line: bytes) -> int:

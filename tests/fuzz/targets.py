@@ -5,25 +5,32 @@ A new decoder is a line in `TARGETS`. Where a target takes several packets, the 
 
 import io
 import json
-from collections.abc import Callable, Sequence
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 
 from collectors.hep import decode as hep
 from collectors.hep import quality
 from collectors.hep.stream import HepStream
+from collectors.net.bounds import Bounds
 from collectors.net.frames import CaptureError, frames
+from collectors.net.sctp import Associations
+from collectors.net.websocket import WebSocket
 from collectors.sip.address import address_problem, bare, listed, read_address, tag, uri_of, user
 from collectors.sip.capture import CaptureReader
 from collectors.sip.framing import Framer
 from collectors.sip.limits import Limits
-from collectors.sip.media import rtp_stat, vq
+from collectors.sip.media import description, rtcp, rtp_stat, vq
+from collectors.sip.media.t38 import Fax, Side, take
 from collectors.sip.message import Malformed, parse
 from collectors.sip.packets import SipPacket, is_keepalive, looks_like_sip
 from collectors.sip.replaces import read_replaces, refer_target
 from collectors.sip.sdp import held, media
 from collectors.sip.tracker import Tracker
 from tests.collectors.hep import packets as hep_packets
+from tests.collectors.net import wrap
 from tests.collectors.sip import flows
 from tests.collectors.sip.flows import PBX, START_US, Exchange, at, phone
 from tests.collectors.sip.ways import agree
@@ -123,7 +130,30 @@ def _captures() -> Sequence[bytes]:
         flows.pcapng(_frames()),
         flows.pcapng(_frames()[:3], order=">"),
         flows.pcap([(START_US, frame[14:]) for _, frame in _frames()[:2]], link=101),
+        *(flows.pcap(_ethernet(carried)) for carried in _carried()),
+        flows.pcap(
+            _ethernet(
+                (at_us, piece) for at_us, ip in wrap.over_udp(_talk()[:2]) for piece in wrap.fragments(ip, (20, 50))
+            )
+        ),
     ]
+
+
+def _carried() -> Sequence[wrap.Carried]:
+    packets = _talk()[:4]
+    return [wrap.over_tcp(packets, 300), wrap.over_sctp(packets), wrap.over_websocket(packets)]
+
+
+def _ethernet(carried: Iterable[flows.Timed]) -> list[flows.Timed]:
+    return [(at_us, flows.ethernet(ip)) for at_us, ip in carried]
+
+
+@cache
+def _wrapped() -> Sequence[bytes]:
+    """One message in each link layer and tunnel."""
+    [(_, packet)] = wrap.over_udp(_talk()[:1])
+    tunnels = [flows.ethernet(tunnel(packet)) for tunnel in wrap.TUNNELS.values()]
+    return [*tunnels, *(link(packet) for _, link in wrap.LINKS.values())]
 
 
 @cache
@@ -157,6 +187,19 @@ VQ = (
     b"PORT=4000 SSRC=0x1234\r\nRemoteAddr: IP=10.0.0.10 PORT=5000 SSRC=0x78\r\nLocalMetrics:\r\nPacketLoss: NLR=1.5 JDR=0.1\r\n"
     b"Delay: RTD=20 ESD=40 IAJ=3\r\nQualityEst: MOSLQ=4.1 MOSCQ=4.0 RCQ=88\r\nRemoteMetrics:\r\nPacketLoss: NLR=0.5\r\n"
 )
+DESCRIPTION = (
+    b"v=0\r\no=- 1 1 IN IP4 10.0.1.1\r\ns=-\r\nc=IN IP4 10.0.1.1/127/3\r\nt=0 0\r\na=group:BUNDLE a b\r\n"
+    b"m=audio 16384/2 RTP/SAVPF 0 8 101\r\na=mid:a\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\n"
+    b"a=rtcp:16385 IN IP4 10.0.1.1\r\na=rtcp-mux\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:a\r\n"
+    b"a=candidate:1 1 udp 1 10.0.0.1 4000 typ host\r\nm=image 5000 udptl t38\r\nc=IN IP6 2001:db8::1\r\na=T38FaxVersion:0\r\n"
+)
+RTP = struct.pack(">BBHII", 0x80, 0, 1, 160, 7) + bytes(160)
+DIGIT = struct.pack(">BBHIIBBH", 0x80, 0x80 | 101, 2, 320, 7, 5, 0x80 | 10, 800)
+SENDER_REPORT = struct.pack(">BBHIQIII", 0x81, 200, 12, 7, 1 << 40, 160, 1, 160) + struct.pack(
+    ">IIIIII", 9, 5, 9, 8, 7, 6
+)
+EXTENDED = struct.pack(">BBHIBBHI", 0x80, 207, 10, 7, 7, 0, 8, 9) + bytes(28)
+UDPTL = b"\0\1\x06\xc0\x01\x80\0\0\xff\0\1\3\0\0\0"
 RTP_STAT = b"PS=500,OS=80000;PR=490,OR=78400;PL=22,33;JI=5,7;DL=10,20;IP=10.0.1.1:4000,10.0.0.10:5000;CS=1"
 
 
@@ -220,6 +263,59 @@ def _stream(data: bytes) -> None:
     framer.gap()
 
 
+def _websocket(data: bytes) -> None:
+    reader = WebSocket(4096)
+    for piece in _pieces(data):
+        reader.feed(piece)
+    reader.gap()
+    reader.feed(data)
+
+
+def _sctp(data: bytes) -> None:
+    """Two directions; the second holds the same chunks in another order."""
+    reader = Associations(Bounds(streams=2, stream_bytes=2_000, streams_bytes=3_000), Counter())
+    pieces = _pieces(data)
+    for flow, order in ((b"a", pieces), (b"b", pieces[::-1])):
+        for piece in order:
+            reader.packet(flow, data[:12] + piece)
+    reader.finish()
+
+
+def _media(data: bytes) -> None:
+    """The bytes as datagrams to where both ends of a call await media."""
+    tracker = Tracker(SMALL, media="rtp")
+    packets = Exchange("a", phone(101), PBX, "101", "102").talk(0, 4, 60)
+    for packet in packets[:5]:
+        tracker.feed(packet)
+    assert tracker.media is not None
+    for number, piece in enumerate((data, *_pieces(data), data)):
+        for flow in (FLOW, FLOW[4:8] + FLOW[:4] + FLOW[10:] + FLOW[8:10]):
+            tracker.media(at(5) + number * 20_000, flow, b"head" + piece, 4, 4 + len(piece))
+    state = tracker.snapshot()
+    again = Tracker(SMALL, media="rtp")
+    again.restore(state)
+    assert again.snapshot() == state
+    for one in (tracker, again):
+        one.feed(packets[5])
+        one.finish(at(20_000))
+    assert tracker.drain() == again.drain()
+
+
+FLOW = bytes((10, 0, 0, 10, 10, 0, 1, 1)) + struct.pack(">HH", 4000, 16384)
+
+
+def _rtcp(data: bytes) -> None:
+    rtcp.is_rtcp(data, 0, len(data))
+    rtcp.read(START_US, data)
+
+
+def _t38(data: bytes) -> None:
+    for version in (0, 1):
+        fax = Fax(Side(), Side(), version)
+        for number, piece in enumerate((data, *_pieces(data))):
+            take(fax, bool(number % 2), piece)
+
+
 def _hep(data: bytes) -> None:
     hep.packet_length(data)
     for key in (b"", b"secret"):
@@ -262,7 +358,13 @@ def _just(*seeds: bytes) -> Callable[[], Sequence[bytes]]:
 
 TARGETS: dict[str, Target] = {
     "capture": Target(_capture, _captures, binary=True),
-    "frame": Target(_frame, lambda: [frame for _, frame in _frames()], binary=True),
+    "frame": Target(_frame, _wrapped, binary=True),
+    "sctp": Target(
+        _sctp, _just(b"\x20" + wrap.sctp(phone(1), PBX, wrap.data_chunks(7, b"INVITE " * 9, 20))), binary=True
+    ),
+    "websocket": Target(
+        _websocket, lambda: [b"\x40" + wrap.ASKS, wrap.ws_message(messages()[0], (9,), b"mask")], binary=True
+    ),
     "stream": Target(_stream, lambda: [b"\x10" + b"".join(messages()), *messages()], HEADERS),
     "message": Target(_message, messages, HEADERS),
     "ways": Target(agree, messages, HEADERS),
@@ -276,6 +378,10 @@ TARGETS: dict[str, Target] = {
         _just(flows.sdp().encode(), flows.sdp("inactive", "m=video 0 RTP/SAVP 96\r\nc=IN IP4 0.0.0.0\r\n").encode()),
         HEADERS,
     ),
+    "description": Target(description.read, _just(DESCRIPTION), HEADERS),
+    "media": Target(_media, _just(RTP, DIGIT, SENDER_REPORT, EXTENDED, UDPTL), binary=True),
+    "rtcp": Target(_rtcp, _just(SENDER_REPORT, EXTENDED, SENDER_REPORT + EXTENDED), binary=True),
+    "t38": Target(_t38, _just(UDPTL, UDPTL * 3), binary=True),
     "hep": Target(_hep, _heps, binary=True),
     "quality": Target(_quality, _just(RTCP_JSON, VQ), (b"{", b"[", b"null", b'"a":')),
     "vq": Target(partial(vq.reports, at_us=START_US), _just(VQ)),
