@@ -17,7 +17,7 @@ from collectors.net.bounds import Bounds
 from collectors.net.duplicates import Duplicates
 from collectors.net.fragments import IPV4_TIMEOUT_US, IPV6_TIMEOUT_US, Fragments, Unfinished
 from collectors.net.ip import SCTP, TCP, UDP, Header, after_extensions, ipv4, ipv6
-from collectors.net.links import IPV4, IPV6, LINK_TYPES, TWICE, NotUnderstood
+from collectors.net.links import IPV4, IPV6, LINK_TYPES, TWICE, NotUnderstood, Step
 from collectors.net.tunnels import ETHERTYPES, IP_PROTOCOLS, UDP_PORTS
 
 Found = tuple[int, bytes, bytes, bytes, int, int]
@@ -30,8 +30,8 @@ ever ends here."""
 
 HEADER_BYTES = {UDP: 8, TCP: 20, SCTP: 12}
 
-_TUNNELS = frozenset(IP_PROTOCOLS)
-_UDP = Layout(">HHH")
+_PORT, _LENGTH = Layout(">2xH"), Layout(">4xH")
+"""UDP's destination port, and its length."""
 
 
 class LayersState(Struct, array_like=True):
@@ -66,59 +66,49 @@ class Layers:
         end, cut = len(frame), False
         for _ in range(LAYERS_MAX):
             if kind != IPV4 and kind != IPV6:
-                decoder = ETHERTYPES.get(kind)
-                if decoder is None:
-                    raise NotUnderstood("not_ip")
-                kind, at = decoder(frame, at)
+                kind, at = _next_header(frame, kind, at)
                 continue
             header = ipv4(frame, at, end) if kind == IPV4 else ipv6(frame, at, end)
             protocol, src, dst, at, whole, ident, fragment = header
-            if whole > end:
-                cut = True
-            else:
-                end = whole
+            cut, end = cut or whole > end, min(whole, end)
             if fragment:
                 if cut:
                     raise NotUnderstood("cut_off")
-                if dedup and self.twice(at_us, (ident, fragment, src, dst, frame[at:end])):
+                joined = self._joined(at_us, kind, header, frame[at:end], dedup)
+                if joined is None:
                     return None
-                whole_datagram = self._joined(at_us, kind, header, frame[at:end])
-                if whole_datagram is None:
-                    return None
-                protocol, frame = whole_datagram
-                at, end = 0, len(frame)
-                if kind == IPV6:
-                    protocol, at = after_extensions(frame, 0, protocol)
-            if protocol in _TUNNELS:
-                kind, at = IP_PROTOCOLS[protocol](frame, at)
-                self.counters["tunnelled"] += 1
-                continue
-            if protocol == UDP:
-                _, port, length = _UDP.unpack_from(frame, at)
-                tunnel = UDP_PORTS.get(port)
-                inner = tunnel(frame, at + 8) if tunnel is not None else None
-                if inner is not None:
-                    kind, at = inner
-                    self.counters["tunnelled"] += 1
-                    continue
-                if length >= 8:
-                    end = min(end, at + length)
-            self._check(protocol, at, end, cut)
-            if dedup and protocol == UDP:
-                mark = (ident & 0xFFFF).to_bytes(2, "big"), src + dst + frame[at : at + 4], frame[at + 8 : end]
-                if self.twice(at_us, mark):
-                    return None
-            return protocol, src, dst, frame, at, end
+                protocol, frame, at = joined
+                end = len(frame)
+            inner = _tunnelled(frame, protocol, at)
+            if inner is None:
+                found = protocol, src, dst, frame, at, _payload_end(frame, protocol, at, end)
+                if cut:
+                    self.counters["cut_off"] += 1
+                return None if dedup and self._is_twice(at_us, ident, found) else found
+            self.counters["tunnelled"] += 1
+            kind, at = inner
         raise NotUnderstood("too_deep")
 
-    def _check(self, protocol: int, at: int, end: int, cut: bool) -> None:
-        size = HEADER_BYTES.get(protocol)
-        if size is None:
-            raise NotUnderstood("other_protocol")
-        if at + size > end:
-            raise NotUnderstood("cut_off")
-        if cut:
-            self.counters["cut_off"] += 1
+    def _joined(self, at_us: int, kind: int, header: Header, data: bytes, dedup: bool) -> tuple[int, bytes, int] | None:
+        """Protocol, payload and where what it carries begins, of a datagram whose fragments are all there now."""
+        protocol, src, dst, _, _, ident, fragment = header
+        if dedup and self.twice(at_us, (ident, fragment, src, dst, data)):
+            return None
+        offset, more = fragment & 0xFFF8, bool(fragment & 1)
+        if kind == IPV4:
+            key = src + dst + ident.to_bytes(2, "big") + bytes((protocol,))
+            joined = self._ipv4.add(at_us, key, offset, more, protocol, data)
+            return (*joined, 0) if joined is not None else None
+        joined = self._ipv6.add(at_us, src + dst + ident.to_bytes(4, "big"), offset, more, protocol, data)
+        if joined is None:
+            return None
+        protocol, at = after_extensions(joined[1], 0, joined[0])
+        return protocol, joined[1], at
+
+    def _is_twice(self, at_us: int, ident: int, found: Found) -> bool:
+        protocol, src, dst, frame, at, end = found
+        mark = (ident & 0xFFFF).to_bytes(2, "big"), src + dst + frame[at : at + 4], frame[at + 8 : end]
+        return protocol == UDP and self.twice(at_us, mark)
 
     def twice(self, at_us: int, datagram: tuple[int | bytes, ...]) -> bool:
         """Whether this datagram, told by its identification, ends and payload, was there just before."""
@@ -126,14 +116,6 @@ class Layers:
             return False
         self.counters["duplicate_frames"] += 1
         return True
-
-    def _joined(self, at_us: int, kind: int, header: Header, data: bytes) -> tuple[int, bytes] | None:
-        protocol, src, dst, _, _, ident, fragment = header
-        offset, more = fragment & 0xFFF8, bool(fragment & 1)
-        if kind == IPV4:
-            key = src + dst + ident.to_bytes(2, "big") + bytes((protocol,))
-            return self._ipv4.add(at_us, key, offset, more, protocol, data)
-        return self._ipv6.add(at_us, src + dst + ident.to_bytes(4, "big"), offset, more, protocol, data)
 
     def finish(self) -> None:
         """No frame comes any more: what is unfinished is counted."""
@@ -146,3 +128,32 @@ class Layers:
     def restore(self, state: LayersState) -> None:
         self._ipv4.restore(state.ipv4)
         self._ipv6.restore(state.ipv6)
+
+
+def _next_header(frame: bytes, kind: int, at: int) -> Step:
+    decoder = ETHERTYPES.get(kind)
+    if decoder is None:
+        raise NotUnderstood("not_ip")
+    return decoder(frame, at)
+
+
+def _tunnelled(frame: bytes, protocol: int, at: int) -> Step | None:
+    """What a tunnel carries; None where this is none."""
+    if protocol == UDP:
+        tunnel = UDP_PORTS.get(_PORT.unpack_from(frame, at)[0])
+        return tunnel(frame, at + HEADER_BYTES[UDP]) if tunnel is not None else None
+    decoder = IP_PROTOCOLS.get(protocol)
+    return decoder(frame, at) if decoder is not None else None
+
+
+def _payload_end(frame: bytes, protocol: int, at: int, end: int) -> int:
+    """Where a transport's payload ends; UDP tells that itself."""
+    size = HEADER_BYTES.get(protocol)
+    if size is None:
+        raise NotUnderstood("other_protocol")
+    if at + size > end:
+        raise NotUnderstood("cut_off")
+    if protocol == UDP:
+        length = _LENGTH.unpack_from(frame, at)[0]
+        return min(end, at + length) if length >= size else end
+    return end
