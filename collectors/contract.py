@@ -37,14 +37,15 @@ class SourceMisconfigured(SourceError):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """What a source said since its last checkpoint. `source_time_ms` is the source's own clock (newest record or packet
-    seen): a call settles by it, so that an old file read late settles as it would have done live. `on_commit` may be called,
-    from any thread, when nothing but the commit is left to do: the disk works and the processor is free, so this is the
-    time to prepare the next batch. It says nothing of durability, and must neither block nor raise."""
+    """What a source said since its last checkpoint. `checkpoint`: None where the last one still holds. `source_time_ms` is the
+    source's own clock (newest record or packet seen): a call settles by it, so that an old file read late settles as it would
+    have done live. `on_commit` may be called, from any thread, when nothing but the commit is left to do: the disk works and
+    the processor is free, so this is the time to prepare the next batch. It says nothing of durability, and must neither
+    block nor raise."""
 
     records: Sequence[Record] = ()
     rejects: Sequence[Reject] = ()
-    checkpoint: bytes = b""
+    checkpoint: bytes | None = b""
     source_time_ms: int = 0
     on_commit: Callable[[], None] | None = None
 

@@ -24,7 +24,10 @@ from uplink.schedule import Timing
 
 SOURCE_NAME_IS = "a source's records are kept under its name, so each needs its own"
 DESTINATION_NAME_IS = "how far a destination is stands under its name, so each needs its own"
-FILE_KEYS = ("path", "file", "token_file", "ca_file", "certificate", "key_file", "proxy_auth_file", "keylog")
+FILE_KEYS = (
+    *("path", "file", "token_file", "ca_file", "certificate", "key_file", "proxy_auth_file", "keylog"),
+    *("tls_certificate", "tls_key", "tls_client_ca"),
+)
 """Keys of a source or of the uplink that name a file whose folder should be there."""
 
 SHARED = (
@@ -185,16 +188,17 @@ def _shared_inputs(sources: tuple[Source, ...]) -> Iterator[Fault]:
     seen: dict[tuple[str, str], int] = {}
     for index, source in enumerate(sources):
         for key, what in SHARED:
-            value = getattr(source.config, key, "")
             if key == "capture_socket" and not _has_capture_service(source.config):
                 continue
-            first = seen.setdefault((key, value), index) if value else index
-            if sources[first].name != source.name:
-                yield Fault(
-                    path=("source", index, key),
-                    message=f"two sources {what} {value} (the other is source {first + 1}, `{sources[first].name}`)",
-                    hint="its calls would be counted twice" if key in TWICE else "only one of them could",
-                )
+            named = getattr(source.config, key, "")
+            for value in [named] if isinstance(named, str) else named:
+                first = seen.setdefault((key, value.removeprefix("udp://")), index) if value else index
+                if sources[first].name != source.name:
+                    yield Fault(
+                        path=("source", index, key),
+                        message=f"two sources {what} {value} (the other is source {first + 1}, `{sources[first].name}`)",
+                        hint="its calls would be counted twice" if key in TWICE else "only one of them could",
+                    )
 
 
 def _has_capture_service(config: Struct) -> bool:

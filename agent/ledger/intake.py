@@ -166,7 +166,7 @@ class Intake:
         settling.heard(batch.source_time_ms, work.now_ms)
         rejects = self._keep_rejects(source, batch.rejects, work.now_ms)
         self._db.execute(
-            "UPDATE source SET checkpoint = ?, time_ms = ?, heard_at_ms = ?, legs = legs + ?,"
+            "UPDATE source SET checkpoint = coalesce(?, checkpoint), time_ms = ?, heard_at_ms = ?, legs = legs + ?,"
             " registrations = registrations + ?, feature_uses = feature_uses + ?, risks = risks + ?, rejects = rejects + ?"
             " WHERE id = ?",
             (batch.checkpoint, settling.source_time_ms, work.now_ms, *counts.values(), rejects, source.id),

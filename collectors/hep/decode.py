@@ -1,8 +1,8 @@
-"""HEP (Homer Encapsulation Protocol) datagrams: one datagram in, the SIP packet that it carries out.
+"""HEP (Homer Encapsulation Protocol) packets: one packet in, what it carries out.
 
 Laws
-- `decode` returns one of exactly three things: a `SipPacket`, an `Ignored` (well-formed, but nothing to meter) or a
-  `Malformed`. It raises nothing, whatever the bytes.
+- `decode` returns one of exactly three things: a `Content`, a `KEEPALIVE` or a `Malformed`. It raises nothing, whatever the
+  bytes.
 - No length that the datagram names is believed before it is checked against what is there; a compressed payload grows
   to PAYLOAD_MAX_BYTES and no further.
 - Where a key is configured, nothing is accepted that does not carry it; an excerpt never shows a key.
@@ -14,7 +14,6 @@ fixed header, in which version 2 adds a time stamp in the sender's own (little e
 
 import hmac
 import zlib
-from enum import Enum
 from functools import lru_cache, partial
 from hashlib import sha256
 from socket import AF_INET, AF_INET6, inet_ntop
@@ -23,7 +22,6 @@ from struct import Struct as Layout
 from msgspec import Struct
 
 from collectors.records import EXCERPT_MAX_BYTES, Reject
-from collectors.sip.packets import SipPacket
 
 PAYLOAD_MAX_BYTES = 65_535
 """A SIP message over UDP cannot be longer; a longer one over TCP fits into no HEP datagram uncompressed."""
@@ -32,30 +30,38 @@ KEEPALIVE_MAX_BYTES = 6
 """Agents send a HEP packet with a few bytes in it to show that they live (RFC 5626's CR LF CR LF, four zeros, `jaK`).
 The shortest SIP start line is far longer."""
 
-AHEAD_MAX_US = 24 * 3600 * 1_000_000
-"""A sender's clock that is further ahead than a day (a wrong time zone comes to less) is not believed: the time of
-receipt counts instead, for one stray packet of the year 2100 would end every call that is being followed."""
-
-CLOCK_SET_US = 1_735_689_600_000_000
-"""2025-01-01. A machine that believes itself to be before this has no clock battery and has not yet heard of the time:
-then the sender's clock is the better one."""
-
 HEADER_BYTES = 6
 MAGIC = b"HEP3"
 TRANSPORTS = {6: "tcp", 17: "udp", 132: "sctp"}
 """IANA protocol numbers. TLS and WebSocket arrive decrypted, as TCP. Anything else is read as one message."""
 
-SIP = b"\x01"
+SIP = 1
+"""Of the protocol types (chunk 11) the only one that is a protocol of its own here; reports are told by their form."""
 
 FAMILY, PROTOCOL, SRC4, DST4, SRC6, DST6, SRC_PORT, DST_PORT, SECONDS, MICROSECONDS = range(1, 11)
-TYPE, CAPTURE_ID, KEEPALIVE, KEY, PAYLOAD, COMPRESSED, CORRELATION_ID, VLAN, NODE = range(11, 20)
+TYPE, CAPTURE_ID, KEEPALIVE_TIMER, KEY, PAYLOAD, COMPRESSED, CORRELATION_ID, VLAN, NODE = range(11, 20)
 
 
-class Ignored(Enum):
-    """Well-formed, and nothing to meter. The value is the counter's name."""
+class Content(Struct, frozen=True, gc=False):
+    """What a packet carries. `at_us`: the sender's clock, 0 where it told no time; `capture_id`: chunk 12; `protocol`:
+    chunk 11; `correlation_id`: chunk 17, of SIP's senders the Call-ID. `src` and `dst` are empty only where `protocol` is
+    not SIP."""
 
-    KEEPALIVE = "keepalive"
-    OTHER_PROTOCOL = "other_protocol"
+    at_us: int
+    capture_id: int
+    protocol: int
+    transport: str
+    src: str
+    dst: str
+    payload: bytes
+    correlation_id: bytes = b""
+
+
+class Keepalive(Struct, frozen=True):
+    """A sign of life, well-formed, with nothing in it."""
+
+
+KEEPALIVE = Keepalive()
 
 
 class Malformed(Struct, frozen=True):
@@ -69,17 +75,16 @@ class Malformed(Struct, frozen=True):
 _chunk = Layout(">HHH").unpack_from
 _length = Layout(">H").unpack_from
 _old_header = Layout(">BBBB").unpack_from
-_old_time = Layout("<II").unpack_from
+_old_time = Layout("<IIH").unpack_from
 _number = partial(int.from_bytes, byteorder="big")
 
 
-def decode(datagram: bytes, received_us: int, key: bytes = b"") -> SipPacket | Ignored | Malformed:
-    """`received_us`: when it was received, in microseconds since the epoch; it counts where the datagram has no time
-    of its own. `key`: what chunk 14 must hold; empty: anything goes."""
+def decode(datagram: bytes, key: bytes = b"") -> Content | Keepalive | Malformed:
+    """`key`: what chunk 14 must hold; empty: anything goes."""
     if datagram.startswith(MAGIC):
-        return _decode_3(datagram, received_us, key)
+        return _decode_3(datagram, key)
     if datagram[:1] in (b"\x01", b"\x02"):
-        return _decode_1_2(datagram, received_us, key)
+        return _decode_1_2(datagram, key)
     return Malformed("not_hep", "neither HEP3 nor the header of HEP version 1 or 2")
 
 
@@ -91,13 +96,13 @@ def packet_length(data: bytes | memoryview) -> int:
     return length if length >= HEADER_BYTES else 0
 
 
-def _decode_3(datagram: bytes, received_us: int, key: bytes) -> SipPacket | Ignored | Malformed:
+def _decode_3(datagram: bytes, key: bytes) -> Content | Keepalive | Malformed:
     chunks = _chunks(datagram)
     if isinstance(chunks, Malformed):
         return chunks
     if key and not hmac.compare_digest(chunks.get(KEY, b""), key):
         return Malformed("auth_failed", "the authentication key (chunk 14) is missing or wrong")
-    return _content(chunks, received_us)
+    return _content(chunks)
 
 
 def _chunks(datagram: bytes) -> dict[int, bytes] | Malformed:
@@ -124,7 +129,7 @@ def _chunks(datagram: bytes) -> dict[int, bytes] | Malformed:
     return chunks
 
 
-def _content(chunks: dict[int, bytes], received_us: int) -> SipPacket | Ignored | Malformed:
+def _content(chunks: dict[int, bytes]) -> Content | Keepalive | Malformed:
     kind = chunks.get(TYPE)
     payload = chunks.get(PAYLOAD)
     if payload is None and COMPRESSED in chunks:
@@ -133,25 +138,36 @@ def _content(chunks: dict[int, bytes], received_us: int) -> SipPacket | Ignored 
             return unpacked
         payload = unpacked
     if not payload or len(payload) <= KEEPALIVE_MAX_BYTES:
-        return Ignored.KEEPALIVE
-    if kind != SIP:
-        return Ignored.OTHER_PROTOCOL if kind else Malformed("no_type", "no protocol type (chunk 11)")
-    return _packet(chunks, payload, received_us)
+        return KEEPALIVE
+    if not kind:
+        return Malformed("no_type", "no protocol type (chunk 11)")
+    protocol = _number(kind)
+    ends = _ends(chunks)
+    if isinstance(ends, Malformed):
+        if protocol == SIP:
+            return ends
+        ends = ("", "")
+    transport = chunks.get(PROTOCOL, b"\x11")
+    return Content(
+        _number(chunks.get(SECONDS, b"")) * 1_000_000 + _number(chunks.get(MICROSECONDS, b"")),
+        _number(chunks.get(CAPTURE_ID, b"")),
+        protocol,
+        TRANSPORTS.get(transport[0] if transport else 17, "udp"),
+        *ends,
+        payload,
+        chunks.get(CORRELATION_ID, b""),
+    )
 
 
-def _packet(chunks: dict[int, bytes], payload: bytes, received_us: int) -> SipPacket | Malformed:
+def _ends(chunks: dict[int, bytes]) -> tuple[str, str] | Malformed:
     source = chunks.get(SRC4) or chunks.get(SRC6)
     target = chunks.get(DST4) or chunks.get(DST6)
     if not source or not target:
         return Malformed("no_address", "no source or no destination address (chunks 3 to 6)")
     try:
-        src = endpoint(source, chunks.get(SRC_PORT, b""))
-        dst = endpoint(target, chunks.get(DST_PORT, b""))
+        return endpoint(source, chunks.get(SRC_PORT, b"")), endpoint(target, chunks.get(DST_PORT, b""))
     except ValueError as error:
         return Malformed("bad_address", str(error))
-    at_us = _instant(_number(chunks.get(SECONDS, b"")), _number(chunks.get(MICROSECONDS, b"")), received_us)
-    protocol = chunks.get(PROTOCOL, b"\x11")
-    return SipPacket(at_us, TRANSPORTS.get(protocol[0] if protocol else 17, "udp"), src, dst, payload)
 
 
 @lru_cache(maxsize=8192)
@@ -187,7 +203,7 @@ OLD_TIME_BYTES = 12
 """u32 seconds, u32 microseconds, u16 capture id and the two bytes that a C compiler adds."""
 
 
-def _decode_1_2(datagram: bytes, received_us: int, key: bytes) -> SipPacket | Ignored | Malformed:
+def _decode_1_2(datagram: bytes, key: bytes) -> Content | Keepalive | Malformed:
     """{u8 version, u8 length, u8 family, u8 protocol, u16 ports, addresses}; `length` ends before version 2's time."""
     if len(datagram) < 8:
         return Malformed("truncated", f"a HEP header has at least 8 bytes, {len(datagram)} came")
@@ -201,19 +217,19 @@ def _decode_1_2(datagram: bytes, received_us: int, key: bytes) -> SipPacket | Ig
     if key:
         return Malformed("auth_failed", f"HEP version {version} carries no authentication key")
     if len(datagram) - start <= KEEPALIVE_MAX_BYTES:
-        return Ignored.KEEPALIVE
+        return KEEPALIVE
     src = endpoint(datagram[8 : 8 + size], datagram[4:6])
     dst = endpoint(datagram[8 + size : length], datagram[6:8])
-    seconds, microseconds = _old_time(datagram, length) if version == 2 else (0, 0)
-    at_us = _instant(seconds, microseconds, received_us)
-    return SipPacket(at_us, TRANSPORTS.get(protocol, "udp"), src, dst, datagram[start:])
-
-
-def _instant(seconds: int, microseconds: int, received_us: int) -> int:
-    at_us = seconds * 1_000_000 + microseconds
-    if at_us > 0 and (at_us <= received_us + AHEAD_MAX_US or received_us < CLOCK_SET_US):
-        return at_us
-    return received_us
+    seconds, microseconds, capture_id = _old_time(datagram, length) if version == 2 else (0, 0, 0)
+    return Content(
+        seconds * 1_000_000 + microseconds,
+        capture_id,
+        SIP,
+        TRANSPORTS.get(protocol, "udp"),
+        src,
+        dst,
+        datagram[start:],
+    )
 
 
 def reject(datagram: bytes, fault: Malformed, position: str, received_us: int, key: bytes = b"") -> Reject:

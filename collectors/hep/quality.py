@@ -18,8 +18,9 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from collectors.sip.media import vq
+from collectors.sip.media import rtcp, vq
 from collectors.sip.media.endpoint import endpoint, rtp_side
 from collectors.sip.media.report import Report
 
@@ -84,6 +85,8 @@ _counted = msgspec.json.Decoder(_Counted, strict=False).decode
 
 def reports(payload: bytes, at_us: int, src: str, dst: str, call_id: bytes) -> list[Report] | None:
     """`src` and `dst`: the ends of the HEP packet; `call_id`: its correlation id (chunk 17)."""
+    if rtcp.is_rtcp(payload, 0, len(payload)):
+        return _of_binary(payload, at_us, rtp_side(src), rtp_side(dst), call_id)
     text = payload.strip()
     if text.startswith(vq.KINDS):
         return vq.reports(text, at_us, call_id)
@@ -144,6 +147,12 @@ def _of_rtcp(told: _Rtcp, at_us: int, src: str, dst: str, call_id: bytes) -> lis
             )
         )
     return found
+
+
+def _of_binary(payload: bytes, at_us: int, src: str, dst: str, call_id: bytes) -> list[Report]:
+    found = rtcp.read(at_us, payload) or rtcp.Compound()
+    sent = [replace(report, src=src, dst=dst, call_id=call_id) for report in found.sent]
+    return [*sent, *(replace(report, src=dst, dst=src, call_id=call_id) for report in found.received)]
 
 
 def _signed(lost: int | None) -> int | None:

@@ -56,7 +56,7 @@ def read(path: Path, stream: HepStream) -> Iterator[Batch]:
     damage: list[Reject] = []
     try:
         for count, piece in enumerate(_pieces(path), 1):
-            stream.feed(piece.data, piece.received_us, piece.position)
+            stream.packet(piece.data, piece.received_us, piece.position)
             if count % BATCH_PACKETS == 0:
                 yield _batch(stream)
     except CaptureError as error:

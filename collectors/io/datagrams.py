@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from struct import unpack
 
 from collectors.contract import SourceMisconfigured, SourceUnavailable
+from collectors.io.origin import DATAGRAM, ORIGIN_BYTES, packed
+from collectors.io.segment import DATAGRAM_MAX_BYTES
 
 RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
 """Some 6,000 SIP messages in the kernel's accounting (it counts about 1.3 kB beside each): half a minute of the traffic
@@ -28,7 +30,7 @@ MEMINFO_DROPS = 8
 REFUSALS = {
     errno.EADDRINUSE: (
         SourceUnavailable,
-        "another program has this port; find it with 'ss -ulpn' and give one of the two another port",
+        "another program has this port; find it with 'ss -tulpn' and give one of the two another port",
     ),
     errno.EADDRNOTAVAIL: (SourceUnavailable, "this machine has no such address (yet); see 'ip address'"),
     errno.EAFNOSUPPORT: (SourceMisconfigured, "this machine has no IPv6: listen on an IPv4 address"),
@@ -56,7 +58,7 @@ def is_loopback(host: str) -> bool:
 
 def open_datagrams(name: str, listen: str, inherited: Mapping[str, int]) -> socket.socket:
     """The socket that the service manager holds under `name`, else a new one bound to `listen`; it does not block."""
-    opened = _inherit(name, inherited[name]) if name in inherited else _bind(*parse_listen(listen))
+    opened = _inherit(name, inherited[name]) if name in inherited else bind(*parse_listen(listen), socket.SOCK_DGRAM)
     opened.setblocking(False)
     _enlarge(opened)
     return opened
@@ -75,17 +77,34 @@ def _inherit(name: str, descriptor: int) -> socket.socket:
     return inherited
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
+    """Raises SourceUnavailable and SourceMisconfigured."""
     opened = None
     try:
-        opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+        if kind == socket.SOCK_STREAM:  # else the port could not be had for a minute after each restart
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((host, port))
     except OSError as error:
         if opened:
             opened.close()
-        kind, hint = REFUSALS.get(error.errno or 0, (SourceUnavailable, ""))
-        raise kind(f"cannot listen on {host} port {port}: {error.strerror}", hint) from error
+        refusal, hint = REFUSALS.get(error.errno or 0, (SourceUnavailable, ""))
+        raise refusal(f"cannot listen on {host} port {port}: {error.strerror}", hint) from error
     return opened
+
+
+class Datagrams:
+    """A socket's datagrams, each behind its origin: a source for a journal."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        length, address = self._socket.recvfrom_into(buffer[ORIGIN_BYTES : ORIGIN_BYTES + DATAGRAM_MAX_BYTES])
+        if not length:
+            return 0
+        buffer[:ORIGIN_BYTES] = packed(DATAGRAM, address[0], address[1])
+        return ORIGIN_BYTES + length
 
 
 def _enlarge(opened: socket.socket) -> None:

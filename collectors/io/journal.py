@@ -1,4 +1,4 @@
-"""A journal of datagrams: what the kernel gave us once and nobody will send again.
+"""A journal of datagrams, and of what streams bring: what the kernel gave us once and nobody will send again.
 
 Constraints
 - HEP over UDP has no acknowledgement and no replay. Between `recv` and a durable record lies a call's whole length, in
@@ -23,11 +23,10 @@ from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from socket import socket
 
 from msgspec import Struct
 
-from collectors.io.segment import Datagram, OwnLength, Segment, next_slot
+from collectors.io.segment import Datagram, OwnLength, Segment, Source, next_slot
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 """Some 6,000 SIP messages. Reserving one takes a millisecond, and the room lost at its end (64 KiB) is under 2 %."""
@@ -114,9 +113,9 @@ class Journal:
         """What has been read since `position`."""
         return self._bytes_between(position, self.position)
 
-    def receive(self, source: socket, count: int, received_us: int) -> int:
-        """Take up to `count` waiting datagrams off `source`, a socket that does not block; how many there were.
-        Fewer than `count`: none is left, or the journal is `full`."""
+    def receive(self, source: Source, count: int, received_us: int) -> int:
+        """Take up to `count` waiting datagrams off `source`; how many there were. Fewer than `count`: none is left, or the
+        journal is `full`."""
         writing = self._writing
         try:
             for taken in range(count):
@@ -128,6 +127,14 @@ class Journal:
         except BlockingIOError:
             return taken
         return count
+
+    def has_room(self) -> bool:
+        """Whether the next datagram finds room; a segment is begun where it needs one."""
+        return self._writing.has_room() or self._make_room()
+
+    def append(self, data: bytes, received_us: int) -> bool:
+        """Note something of our own between the datagrams; False where the journal is `full`."""
+        return self.receive(_Given(data), 1, received_us) == 1
 
     def read(self, count: int) -> list[Datagram]:
         """The next datagrams, up to `count`; `position` moves behind them."""
@@ -206,6 +213,15 @@ class Journal:
 
     def _bytes_between(self, first: Position, last: Position) -> int:
         return (last.segment - first.segment) * self._segment_bytes + last.offset - first.offset
+
+
+class _Given:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        buffer[: len(self._data)] = self._data
+        return len(self._data)
 
 
 def _sync(descriptors: list[int]) -> None:

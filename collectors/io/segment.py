@@ -13,8 +13,8 @@ import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
-from socket import socket
 from struct import Struct as Layout
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -23,7 +23,9 @@ HEADER_BYTES = HEADER.size
 ALIGN_BYTES = 8
 DATAGRAM_MAX_BYTES = 65_535
 """The length field of UDP (RFC 768) allows no more."""
-SLOT_MAX_BYTES = HEADER_BYTES + DATAGRAM_MAX_BYTES + ALIGN_BYTES
+DATA_MAX_BYTES = 64 + DATAGRAM_MAX_BYTES
+"""With a source's own note of where a datagram came from (`collectors.io.origin`)."""
+SLOT_MAX_BYTES = HEADER_BYTES + DATA_MAX_BYTES + ALIGN_BYTES
 CHECK = 0x48455021
 """Combined with the length, so that neither a row of zeros nor a header half written passes for a header."""
 TOUCH_BYTES = 256 * 1024
@@ -33,6 +35,14 @@ PAGE_BYTES = mmap.PAGESIZE
 
 OwnLength = Callable[[memoryview], int]
 """The length that a datagram at the start of these bytes claims for itself; 0 where it does not say."""
+
+
+class Source(Protocol):
+    """What a datagram is taken from: a socket that does not block, or what stands before one."""
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """The length of what was written into `buffer`. Raises BlockingIOError where nothing waits; then, as after any other
+        error, `buffer` holds what it held before."""
 
 
 class Datagram(Struct, frozen=True, gc=False):
@@ -83,13 +93,13 @@ class Segment:
     def has_room(self) -> bool:
         return self.end + SLOT_MAX_BYTES <= self.size_bytes
 
-    def receive(self, source: socket, received_us: int) -> int:
+    def receive(self, source: Source, received_us: int) -> int:
         """Receive one datagram into the next slot: its length. Raises BlockingIOError where none is waiting. An empty
         datagram takes no slot. The caller has seen to it that there is room."""
         start = self.end + HEADER_BYTES
         if start + SLOT_MAX_BYTES > self._touched:
             self._touch(start)
-        length = source.recv_into(self._view[start : start + DATAGRAM_MAX_BYTES])
+        length = source.recv_into(self._view[start : start + DATA_MAX_BYTES])
         if length:
             self._seal(self.end, received_us, length)
             self.end = next_slot(self.end, length)
@@ -124,17 +134,17 @@ class Segment:
     def _sealed_length(self, offset: int) -> int:
         _, check, length = HEADER.unpack_from(self._map, offset)
         fits = offset + HEADER_BYTES + length <= self.size_bytes
-        return int(length) if fits and length <= DATAGRAM_MAX_BYTES and check == length ^ CHECK else 0
+        return int(length) if fits and length <= DATA_MAX_BYTES and check == length ^ CHECK else 0
 
     def _unsealed_length(self, offset: int, data_end: int, own_length: OwnLength) -> int:
         start = offset + HEADER_BYTES
-        claimed = own_length(self._view[start : start + DATAGRAM_MAX_BYTES])
+        claimed = own_length(self._view[start : start + DATA_MAX_BYTES])
         behind = next_slot(offset, claimed)
         if claimed and start + claimed <= self.size_bytes and (behind >= data_end or self._sealed_length(behind)):
             return claimed
         found = range(offset + 2 * ALIGN_BYTES + HEADER_BYTES, data_end - HEADER_BYTES, ALIGN_BYTES)
         until = next((at for at in found if self._sealed_length(at)), data_end)
-        return min(until - start, DATAGRAM_MAX_BYTES & -ALIGN_BYTES)
+        return min(until - start, DATA_MAX_BYTES & -ALIGN_BYTES)
 
     def _data_end(self) -> int:
         """The offset behind the last byte that is not zero."""

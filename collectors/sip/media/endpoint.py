@@ -21,7 +21,6 @@ def endpoint(host: str, port: int | str) -> str:
 
 def rtp_side(address: str) -> str:
     """The RTP end of an address that RTCP was sent from or to: one port lower where that is odd (RFC 3550 section 11: RTP has
-    the even port), the same where both share one (RFC 5761)."""
+    the even port), the same where both share one (RFC 5761); empty stays empty."""
     host, _, port = address.rpartition(":")
-    number = int(port)
-    return f"{host}:{number - 1}" if number % 2 else address
+    return f"{host}:{int(port) - 1}" if port and int(port) % 2 else address

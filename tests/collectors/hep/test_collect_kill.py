@@ -31,12 +31,13 @@ ledger = os.open(folder / "ledger", os.O_RDWR | os.O_APPEND | os.O_CREAT)
 class Ledger:
     async def put(self, batch):
         legs = [dict(key=leg.key, talk_ms=KIND.join([leg]).talk_ms) for leg in batch.records]
-        line = json.dumps(dict(legs=legs, checkpoint=base64.b64encode(batch.checkpoint).decode()))
+        line = json.dumps(dict(legs=legs, checkpoint=base64.b64encode(batch.checkpoint or b"").decode()))
         os.write(ledger, line.encode() + b"\\n")
         await asyncio.sleep(0.005)
 
 lines = (folder / "ledger").read_text().splitlines()
-checkpoint = base64.b64decode(json.loads(lines[-1])["checkpoint"]) if lines else None
+checkpoints = [known for line in lines if (known := json.loads(line)["checkpoint"])]
+checkpoint = base64.b64decode(checkpoints[-1]) if checkpoints else None
 context = Context(
     name="pbx", folder=folder, clock_ms=lambda: time.time_ns() // 1_000_000, inherited_sockets={"pbx": descriptor}
 )

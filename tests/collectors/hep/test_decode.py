@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.hep.decode import (
+    KEEPALIVE,
     PAYLOAD_MAX_BYTES,
-    Ignored,
+    SIP,
+    Content,
     Malformed,
     decode,
     endpoint,
     packet_length,
     reject,
 )
-from collectors.sip.packets import SipPacket
 from tests.collectors.hep.packets import OPTIONS, RECEIVED_US, at, chunk, ends4, hep3, sip
 
 SAMPLES = Path(__file__).resolve().parents[3] / "../shared/samples/cdr/hep3"
@@ -32,104 +33,92 @@ def reason(found: object) -> str:
 
 
 def test_hep3_gives_the_time_the_ends_and_the_message() -> None:
-    expected = SipPacket(1_759_999_990_250_000, "udp", "192.0.2.9:5070", "192.0.2.1:5060", OPTIONS)
-    assert decode(sip(OPTIONS), RECEIVED_US) == expected
+    expected = Content(1_759_999_990_250_000, 2001, SIP, "udp", "192.0.2.9:5070", "192.0.2.1:5060", OPTIONS)
+    assert decode(sip(OPTIONS)) == expected
 
 
 def test_ipv6_over_tcp() -> None:
     address = socket.inet_pton(socket.AF_INET6, "2001:db8::1")
     ends = chunk(1, b"\x0a") + chunk(2, b"\x06") + chunk(5, address) + chunk(6, address[:-1] + b"\x02")
     ports = chunk(7, struct.pack(">H", 5060)) + chunk(8, struct.pack(">H", 40_000))
-    found = decode(hep3(ends, ports, at(1_759_999_990), chunk(11, b"\x01"), chunk(15, OPTIONS)), RECEIVED_US)
-    expected = SipPacket(1_759_999_990_000_000, "tcp", "[2001:db8::1]:5060", "[2001:db8::2]:40000", OPTIONS)
+    found = decode(hep3(ends, ports, at(1_759_999_990), chunk(11, b"\x01"), chunk(15, OPTIONS)))
+    expected = Content(1_759_999_990_000_000, 0, SIP, "tcp", "[2001:db8::1]:5060", "[2001:db8::2]:40000", OPTIONS)
     assert found == expected
 
 
 def test_the_order_of_chunks_and_those_of_vendors_do_not_matter() -> None:
     mixed = hep3(chunk(15, OPTIONS), chunk(11, b"\x01"), chunk(11, b"\x05", vendor=9), at(1_759_999_990), ends4())
-    found = decode(mixed, RECEIVED_US)
-    assert isinstance(found, SipPacket)
+    found = decode(mixed)
+    assert isinstance(found, Content)
     assert found.payload == OPTIONS
 
 
 def test_chunks_that_the_meter_does_not_need_are_passed_over() -> None:
     extra = chunk(17, b"1@192.0.2.9") + chunk(18, b"\0\x64") + chunk(19, b"pbx-1") + chunk(0x7777, b"?")
-    found = decode(hep3(ends4(), extra, at(1_759_999_990), chunk(11, b"\x01"), chunk(15, OPTIONS)), RECEIVED_US)
-    assert isinstance(found, SipPacket)
+    found = decode(hep3(ends4(), extra, at(1_759_999_990), chunk(11, b"\x01"), chunk(15, OPTIONS)))
+    assert isinstance(found, Content)
 
 
-def test_a_packet_without_a_time_counts_at_its_receipt() -> None:
-    found = decode(hep3(ends4(), chunk(11, b"\x01"), chunk(15, OPTIONS)), RECEIVED_US)
-    assert isinstance(found, SipPacket)
-    assert found.at_us == RECEIVED_US
-
-
-def test_a_clock_that_is_years_ahead_is_not_believed() -> None:
-    found = decode(sip(OPTIONS, seconds=4_100_000_000), RECEIVED_US)
-    assert isinstance(found, SipPacket)
-    assert found.at_us == RECEIVED_US
-
-
-def test_a_machine_that_has_not_yet_been_told_the_time_believes_the_sender() -> None:
-    found = decode(sip(OPTIONS), 3_600_000_000)
-    assert isinstance(found, SipPacket)
-    assert found.at_us == 1_759_999_990_250_000
-
-
-def test_a_capture_played_back_keeps_its_old_times() -> None:
-    found = decode(sip(OPTIONS, seconds=1_200_000_000), RECEIVED_US)
-    assert isinstance(found, SipPacket)
-    assert found.at_us == 1_200_000_000_000_000
+def test_a_packet_without_a_time_says_so() -> None:
+    found = decode(hep3(ends4(), chunk(11, b"\x01"), chunk(15, OPTIONS)))
+    assert isinstance(found, Content)
+    assert found.at_us == 0
 
 
 @pytest.mark.parametrize("squeeze", [zlib.compress, gzip.compress])
 def test_a_compressed_payload_is_unpacked(squeeze: object) -> None:
     packed = squeeze(OPTIONS)  # type: ignore[operator]
-    found = decode(hep3(ends4(), chunk(11, b"\x01"), chunk(16, packed)), RECEIVED_US)
-    assert isinstance(found, SipPacket)
+    found = decode(hep3(ends4(), chunk(11, b"\x01"), chunk(16, packed)))
+    assert isinstance(found, Content)
     assert found.payload == OPTIONS
 
 
 def test_a_compressed_payload_cannot_fill_the_memory() -> None:
     bomb = zlib.compress(bytes(PAYLOAD_MAX_BYTES * 500))
-    assert reason(decode(hep3(ends4(), chunk(11, b"\x01"), chunk(16, bomb)), RECEIVED_US)) == "too_long"
+    assert reason(decode(hep3(ends4(), chunk(11, b"\x01"), chunk(16, bomb)))) == "too_long"
 
 
 @pytest.mark.parametrize("packed", [b"no zlib at all", zlib.compress(OPTIONS)[:-5], b""])
 def test_a_compressed_payload_that_is_broken_is_told(packed: bytes) -> None:
-    assert reason(decode(hep3(ends4(), chunk(11, b"\x01"), chunk(16, packed)), RECEIVED_US)) == "compression"
+    assert reason(decode(hep3(ends4(), chunk(11, b"\x01"), chunk(16, packed)))) == "compression"
 
 
 @pytest.mark.parametrize("payload", [b"", b"\r\n\r\n", b"\0\0\0\0", b"jaK\0"])
 def test_a_few_bytes_are_a_sign_of_life(payload: bytes) -> None:
-    assert decode(sip(payload), RECEIVED_US) is Ignored.KEEPALIVE
+    assert decode(sip(payload)) is KEEPALIVE
 
 
 def test_a_keep_alive_chunk_without_a_payload_is_a_sign_of_life() -> None:
-    assert decode(hep3(chunk(12, b"\0\0\0\1"), chunk(13, b"\0\x1e")), RECEIVED_US) is Ignored.KEEPALIVE
+    assert decode(hep3(chunk(12, b"\0\0\0\1"), chunk(13, b"\0\x1e"))) is KEEPALIVE
 
 
-@pytest.mark.parametrize("kind", [5, 34, 35, 100])
-def test_rtcp_and_logs_are_counted_apart(kind: int) -> None:
-    found = decode(hep3(ends4(), chunk(11, bytes([kind])), chunk(15, b'{"sender_information":{}}')), RECEIVED_US)
-    assert found is Ignored.OTHER_PROTOCOL
+def test_what_is_no_sip_needs_no_ends() -> None:
+    found = decode(hep3(chunk(11, b"\x64"), chunk(15, b"a log line"), chunk(17, b"1@192.0.2.9")))
+    assert found == Content(0, 0, 100, "udp", "", "", b"a log line", b"1@192.0.2.9")
+
+
+@pytest.mark.parametrize("kind", [1, 5, 35])
+def test_a_compressed_payload_of_any_protocol_is_unpacked(kind: int) -> None:
+    found = decode(hep3(ends4(), chunk(11, bytes([kind])), chunk(16, zlib.compress(b"payload"))))
+    assert isinstance(found, Content)
+    assert (found.protocol, found.payload) == (kind, b"payload")
 
 
 def test_the_right_key_opens() -> None:
-    assert isinstance(decode(sip(OPTIONS, key=b"secret"), RECEIVED_US, b"secret"), SipPacket)
+    assert isinstance(decode(sip(OPTIONS, key=b"secret"), b"secret"), Content)
 
 
 @pytest.mark.parametrize("key", [None, b"", b"secre", b"secret ", b"Secret"])
 def test_any_other_key_does_not(key: bytes | None) -> None:
-    assert reason(decode(sip(OPTIONS, key=key), RECEIVED_US, b"secret")) == "auth_failed"
+    assert reason(decode(sip(OPTIONS, key=key), b"secret")) == "auth_failed"
 
 
 def test_a_sign_of_life_needs_the_key_too() -> None:
-    assert reason(decode(sip(b"\r\n\r\n"), RECEIVED_US, b"secret")) == "auth_failed"
+    assert reason(decode(sip(b"\r\n\r\n"), b"secret")) == "auth_failed"
 
 
 def test_where_no_key_is_asked_for_any_is_accepted() -> None:
-    assert isinstance(decode(sip(OPTIONS, key=b"whatever"), RECEIVED_US), SipPacket)
+    assert isinstance(decode(sip(OPTIONS, key=b"whatever")), Content)
 
 
 BROKEN = {
@@ -145,17 +134,17 @@ BROKEN = {
 
 @pytest.mark.parametrize("expected", BROKEN)
 def test_what_is_broken_is_told_apart(expected: str) -> None:
-    assert reason(decode(BROKEN[expected], RECEIVED_US)) == expected
+    assert reason(decode(BROKEN[expected])) == expected
 
 
 def test_a_chunk_that_reaches_beyond_the_packet_is_told_with_its_place() -> None:
     whole = hep3(chunk(11, b"\x01"), struct.pack(">HHH", 0, 15, 60_000) + OPTIONS)
-    assert decode(whole, RECEIVED_US) == Malformed("chunk_length", "chunk 15 says that it is 60000 bytes long", 13)
+    assert decode(whole) == Malformed("chunk_length", "chunk 15 says that it is 60000 bytes long", 13)
 
 
 @pytest.mark.parametrize("data", [b"", b"H", b"HEP3", b"HEP3\0", b"HEP3\0\0", b"\x01", b"\x02\x10\x02\x11", b"\x00"])
 def test_short_datagrams_are_malformed(data: bytes) -> None:
-    assert isinstance(decode(data, RECEIVED_US), Malformed)
+    assert isinstance(decode(data), Malformed)
 
 
 def old(version: int, family: int, addresses: bytes, time: bytes = b"") -> bytes:
@@ -164,27 +153,27 @@ def old(version: int, family: int, addresses: bytes, time: bytes = b"") -> bytes
 
 
 def test_hep1_has_no_time_of_its_own() -> None:
-    found = decode(old(1, 2, bytes([192, 0, 2, 9, 192, 0, 2, 1])), RECEIVED_US)
-    assert found == SipPacket(RECEIVED_US, "udp", "192.0.2.9:5060", "192.0.2.1:5062", OPTIONS)
+    found = decode(old(1, 2, bytes([192, 0, 2, 9, 192, 0, 2, 1])))
+    assert found == Content(0, 0, SIP, "udp", "192.0.2.9:5060", "192.0.2.1:5062", OPTIONS)
 
 
 def test_hep2_has_the_senders_time_in_little_endian() -> None:
     time = struct.pack("<IIHxx", 1_759_999_990, 250_000, 2001)
-    found = decode(old(2, 10, bytes(15) + b"\1" + bytes(15) + b"\2", time), RECEIVED_US)
-    assert found == SipPacket(1_759_999_990_250_000, "udp", "[::1]:5060", "[::2]:5062", OPTIONS)
+    found = decode(old(2, 10, bytes(15) + b"\1" + bytes(15) + b"\2", time))
+    assert found == Content(1_759_999_990_250_000, 2001, SIP, "udp", "[::1]:5060", "[::2]:5062", OPTIONS)
 
 
 def test_hep1_and_2_cannot_carry_a_key() -> None:
-    assert reason(decode(old(1, 2, bytes(8)), RECEIVED_US, b"secret")) == "auth_failed"
+    assert reason(decode(old(1, 2, bytes(8)), b"secret")) == "auth_failed"
 
 
 def test_hep1_with_a_wrong_length_is_not_hep() -> None:
-    assert reason(decode(b"\x01\xff" + old(1, 2, bytes(8))[2:], RECEIVED_US)) == "not_hep"
+    assert reason(decode(b"\x01\xff" + old(1, 2, bytes(8))[2:])) == "not_hep"
 
 
 def test_a_reject_shows_the_bytes_but_no_key() -> None:
     datagram = sip(b"Xsecret", key=b"guess")
-    found = decode(datagram, RECEIVED_US, b"secret")
+    found = decode(datagram, b"secret")
     assert isinstance(found, Malformed)
     kept = reject(datagram, found, "journal 0:16", RECEIVED_US, b"secret")
     assert (kept.reason, kept.position, kept.at_ms) == ("hep_auth_failed", "journal 0:16 byte 0", RECEIVED_US // 1000)
@@ -216,7 +205,7 @@ def test_endpoints_are_written_as_sip_compares_them() -> None:
 @given(st.binary(max_size=300))
 def test_no_bytes_make_it_raise(data: bytes) -> None:
     for head in (b"", b"HEP3", b"HEP3\0" + bytes([len(data) % 256]), b"\x01\x10\x02\x11", b"\x02\x28\x0a\x11"):
-        found = decode(head + data, RECEIVED_US, data[:2])
+        found = decode(head + data, data[:2])
         if isinstance(found, Malformed):
             reject(head + data, found, "x", RECEIVED_US, data[:2])
 
@@ -229,22 +218,22 @@ def test_no_chunks_make_it_raise(chunks: list[tuple[int, bytes, int]], off: int)
     packet = bytearray(hep3(*(chunk(kind, data, vendor) for kind, data, vendor in chunks)))
     total = struct.unpack(">H", packet[4:6])[0] + off
     packet[4:6] = struct.pack(">H", max(0, total))
-    decode(bytes(packet), RECEIVED_US)
+    decode(bytes(packet))
 
 
 @given(st.integers(0, 200), st.integers(0, 255))
 def test_one_wrong_byte_never_makes_it_raise(place: int, value: int) -> None:
     packet = bytearray(sip(OPTIONS, key=b"k"))
     packet[place % len(packet)] = value
-    decode(bytes(packet), RECEIVED_US)
-    decode(bytes(packet[: place % len(packet)]), RECEIVED_US)
+    decode(bytes(packet))
+    decode(bytes(packet[: place % len(packet)]))
 
 
 @needs_samples
 @pytest.mark.samples
 def test_a_real_hep3_packet() -> None:
-    found = decode((SAMPLES / "heplify_hep3_sip_200ok.bin").read_bytes(), RECEIVED_US)
-    assert isinstance(found, SipPacket)
+    found = decode((SAMPLES / "heplify_hep3_sip_200ok.bin").read_bytes())
+    assert isinstance(found, Content)
     assert (found.at_us, found.transport) == (1_520_606_104_119_540, "udp")
     assert (found.src, found.dst) == ("192.168.247.250:5060", "192.168.245.250:5060")
     assert found.payload.startswith(b"SIP/2.0 200 OK\r\nCall-ID: BC099884@6dfcffe8\r\n")
@@ -254,6 +243,6 @@ def test_a_real_hep3_packet() -> None:
 @needs_samples
 @pytest.mark.samples
 def test_a_real_hep1_packet() -> None:
-    found = decode((SAMPLES / "heplify_hep1or2_sip_200ok.bin").read_bytes(), RECEIVED_US)
-    assert isinstance(found, SipPacket)
+    found = decode((SAMPLES / "heplify_hep1or2_sip_200ok.bin").read_bytes())
+    assert isinstance(found, Content)
     assert (found.src, found.dst, len(found.payload)) == ("10.0.1.100:5060", "192.168.0.254:5060", 535 - 16)

@@ -54,7 +54,7 @@ def test_loopback_is_what_nobody_else_can_reach(host: str, expected: bool) -> No
 def test_a_port_in_use_is_told_with_a_hint(bound: socket.socket) -> None:
     with pytest.raises(SourceUnavailable) as told:
         open_datagrams("hep", address(bound), {})
-    assert "ss -ulpn" in told.value.hint
+    assert "ss -tulpn" in told.value.hint
 
 
 def test_an_address_of_another_machine_is_told() -> None:
