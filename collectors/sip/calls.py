@@ -11,14 +11,15 @@ Laws
 from collectors.records import FeatureUse, Record
 from collectors.sip import dialog as machine
 from collectors.sip import offers
-from collectors.sip.address import listed, tag, text, uri_of, user
+from collectors.sip.address import listed, same_number, tag, text, uri_of, user
 from collectors.sip.address import short as shortened
 from collectors.sip.brief import Brief, to_tag
 from collectors.sip.cause import may_tell
-from collectors.sip.features import of_invite
+from collectors.sip.features import REFUSALS, of_invite, of_progress, says_do_not_disturb
 from collectors.sip.glance import Unusual, glance
 from collectors.sip.hops import answered_hop, goes_on, hop_of, last_hop, number_of, same_invite, tags_of
 from collectors.sip.identity import identity
+from collectors.sip.legs import leg_key
 from collectors.sip.limits import Limits
 from collectors.sip.media.desk import Desk
 from collectors.sip.media.report import Report
@@ -26,14 +27,18 @@ from collectors.sip.message import Message
 from collectors.sip.origin import origin_of
 from collectors.sip.packets import SipPacket
 from collectors.sip.quick import read
+from collectors.sip.recording import is_recording, recorded
 from collectors.sip.registrar import Registrar
 from collectors.sip.replaces import Replaces, read_replaces, refer_target
-from collectors.sip.site import Site
+from collectors.sip.sdp import address_of
+from collectors.sip.site import Site, service
 from collectors.sip.state import ANSWERED, ENDED, TRYING, Dialog, Group, Refer
 from collectors.sip.table import Table
 
 GONE = frozenset((408, 481))
 """Answers to a request within a dialog by which the other end knows it no more, or is not there (RFC 3261 section 12.2.1.2)."""
+
+PROGRESS = frozenset((181, 182))
 
 RINGS = frozenset((180, 183))
 """Provisional answers by which the caller hears something: it rings, or early media (RFC 6076 section 4.3). 181, 182 and 199
@@ -92,6 +97,9 @@ class Calls(Table):
                 self._reopen(hop, packet, message)
                 return
         invite, names = self._dialog(packet, message, from_tag)
+        if is_recording(message):
+            self._record(invite, message)
+            return
         if thread:
             group = self._continued(thread, hop, invite)
             if group is None:
@@ -103,8 +111,36 @@ class Calls(Table):
         if group is None:
             group = self._new_group(packet.at_us)
             invite.side = "caller"
+        elif len(names) > 1 and group.dialogs:
+            self._overrides(group.dialogs[0], invite, names)
         self._attach(group, invite)
         self._offered(invite, packet, message.cseq, message.body)
+
+    @staticmethod
+    def _overrides(own: Dialog, invite: Dialog, names: list[str]) -> None:
+        """The phone system asserts the seat that calls, and shows another number (RFC 3325 section 7)."""
+        if not same_number(names[0], own.caller) and any(same_number(name, own.caller) for name in names[1:]):
+            at_ms = invite.started_us // 1000
+            invite.features.append(FeatureUse(code="caller_id_override", endpoint=own.caller, at_ms=at_ms))
+
+    def _record(self, invite: Dialog, message: Message) -> None:
+        """A recording session: followed in a place of its own, so that nothing of it is taken for a call."""
+        told = recorded(message)
+        invite.side, invite.session, invite.features = "recording", told.session, []
+        invite.callee = next(iter(told.names), "")
+        call = self.correlator.by_session(invite) or self.correlator.among(invite.src, told.names, self.groups)
+        invite.recorded, invite.session = call, b""
+        self._attach(self._new_group(invite.started_us), invite)
+
+    def _recorded(self, dialog: Dialog, at_us: int) -> None:
+        """The recorder has accepted: the call is recorded. Where it is not known, or over, the use stands alone."""
+        group = self._alive(dialog.recorded)
+        if group is not None:
+            own = group.dialogs[0]
+            machine.add_use(own, FeatureUse(code="recording", endpoint=own.caller, at_ms=at_us // 1000), once=True)
+            return
+        use = FeatureUse(code="recording", endpoint=dialog.callee, at_ms=at_us // 1000, key=leg_key(dialog))
+        self.records.append(use)
 
     def _offered(self, dialog: Dialog, packet: SipPacket, cseq: bytes, message: bytes) -> None:
         if self.desk is not None:
@@ -143,10 +179,15 @@ class Calls(Table):
             if asked is not None and (transferred := self._alive(asked)) is not None:
                 return transferred
             if (replaced := self._replaced(dialog)) is not None:
-                if b"early-only" in replaces:
+                if b"early-only" in replaces or self._rings(dialog):
                     invite.side = "pickup"
                 return replaced
         return self._alive(self.correlator.find(invite, names, self.groups))
+
+    def _rings(self, replaces: Replaces) -> bool:
+        """Whether what is replaced was not answered yet: that is a pickup, whether it says so or not (RFC 3891 section 3)."""
+        thread = self.threads.get(replaces.call_id)
+        return bool(thread) and all(dialog.phase == TRYING for dialog in thread or ())
 
     def _alive(self, number: int | None) -> Group | None:
         group = None if number is None else self.groups.get(number)
@@ -178,7 +219,8 @@ class Calls(Table):
             invite.session = shortened(message.get(b"Session-ID"))
         if message.body:
             invite.origin = origin_of(message.body)
-        invite.features.extend(of_invite(message, invite.caller, packet.at_us // 1000))
+            invite.addresses = address_of(message.body), b""
+        invite.features.extend(of_invite(message, invite.caller, invite.callee, packet.at_us // 1000))
         if message.uri[:5].lower() == b"sips:" or packet.transport == "tls":
             invite.features.append(FeatureUse(code="encrypted_call", endpoint="", at_ms=packet.at_us // 1000))
         invite.private, invite.attestation = who.private, who.attestation
@@ -221,6 +263,16 @@ class Calls(Table):
         if dialog is not None:
             dialog.last_us = packet.at_us
             self._offered(dialog, packet, short[3], data)
+
+    def info(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        """INFO; with `Record: on` a phone's key asks the phone system to record (Snom, Yealink and others)."""
+        self.touch(packet, data, short, message)
+        if data.find(b"Record:") < 0:
+            return
+        message = message or read(data, short, self.counters)
+        dialog = self._find(self.threads.get(short[2]), packet, message)
+        if dialog is not None and message.get(b"Record").lower() == b"on":
+            machine.ask(dialog, packet.src == dialog.src, message.cseq, b"recording")
 
     def cancel(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         thread = self.threads.get(short[2])
@@ -275,6 +327,8 @@ class Calls(Table):
         wanted = refer_target(message.get(b"Refer-To"))
         by_caller = packet.src == dialog.src
         code = b"" if machine.leads_to_focus(dialog, by_caller) else wanted.code
+        if code and service(self.site, wanted.user) == "park":
+            code = b"park"
         if not machine.ask(dialog, by_caller, message.cseq, code):
             return
         if wanted.code:
@@ -309,9 +363,18 @@ class Calls(Table):
         elif dialog.phase == TRYING:
             message = message or read(data, short, self.counters)
             machine.fail(dialog, packet.at_us, message)
+            if status in REFUSALS:
+                self._refused(dialog, packet.at_us, data)
             self._ended(dialog, packet.at_us)
             if status < 400:
                 self._redirected(dialog, message, packet.at_us)
+
+    def _refused(self, dialog: Dialog, at_us: int, data: bytes) -> None:
+        """A phone that is not to be disturbed says so, or refuses by itself though its seat is in no call."""
+        by_itself = machine.refused_at_once(dialog, at_us) and not self.correlator.talks(dialog)
+        if by_itself or says_do_not_disturb(data):
+            use = FeatureUse(code="do_not_disturb", endpoint=dialog.callee, at_ms=at_us // 1000)
+            machine.add_use(dialog, use, once=True)
 
     def _redirected(self, dialog: Dialog, message: Message, at_us: int) -> None:
         """Who was sent on may call the new target with a Call-ID of its own. (305 names a proxy: the number stays.)"""
@@ -365,7 +428,7 @@ class Calls(Table):
         by_caller = packet.src == dialog.dst
         code = machine.asked(dialog, by_caller, cseq)
         if 200 <= status < 300 and code is not None:
-            if cseq.endswith(b" REFER"):
+            if cseq.endswith((b" REFER", b" INFO")):
                 machine.accepted(dialog, by_caller, cseq, code)
             else:
                 machine.agreed(dialog, by_caller, code, machine.told(message or read(data, short, self.counters)))
@@ -388,8 +451,15 @@ class Calls(Table):
             early = tag(message.get(b"To"))
         if short[1] in RINGS:
             dialog.ringing_us = dialog.ringing_us or at_us
+            if short[1] == 180 and dialog.side == "callee" and self.correlator.talks(dialog):
+                waits = FeatureUse(code="call_waiting", endpoint=dialog.callee, at_ms=at_us // 1000)
+                machine.add_use(dialog, waits, once=True)
             if short[1] == 183 and may_tell(data):  # an announcement that says why, before the call is cleared
                 machine.note_reason(dialog, message or read(data, short, self.counters))
+        elif short[1] in PROGRESS:
+            message = message or read(data, short, self.counters)
+            for use in of_progress(message, dialog.caller, at_us // 1000):
+                machine.add_use(dialog, use, once=True)
         if not dialog.to_tag:
             dialog.to_tag = early
         elif early and early != dialog.to_tag:
@@ -401,6 +471,9 @@ class Calls(Table):
         if dialog.phase == TRYING:
             told = self._told(data, short, message)
             machine.answer(dialog, at_us, told, self._contact(told.contact))
+            if dialog.side == "recording":
+                dialog.features.clear()
+                self._recorded(dialog, at_us)
             if dialog.expires_us:
                 self._not_after(self.groups[dialog.call], machine.deadline(dialog, self.limits))
         elif dialog.phase == ANSWERED and dialog.status:

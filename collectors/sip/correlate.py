@@ -72,6 +72,8 @@ class Correlator:
 
     def _keys(self, dialog: Dialog) -> list[tuple[str, str]]:
         """Where it leads to, with the caller and the number dialled; where it comes from, with the one called."""
+        if dialog.side == "recording":
+            return []
         to, caller, dialled = self._host(dialog.dst), number_key(dialog.caller), number_key(dialog.dialled)
         keys = [(to, caller)] if caller == dialled else [(to, caller), (to, dialled)]
         if dialog.origin:
@@ -111,6 +113,26 @@ class Correlator:
         if asked is None and invite.origin:
             asked = self._by_origin(invite)
         return self._by_names(invite, names, groups) if asked is None else asked
+
+    def talks(self, invite: Dialog) -> bool:
+        """Whether the seat that this INVITE is for is in another call, at the same phone."""
+        seat, phone = number_key(invite.callee), host(invite.dst)
+        for other in self._by_name.get((self._host(invite.src), seat), {}).values():
+            if other.phase != ANSWERED or other.call == invite.call:
+                continue
+            placed = number_key(other.caller) == seat and host(other.src) == phone
+            if placed or (number_key(other.callee) == seat and host(other.dst) == phone):
+                return True
+        return False
+
+    def among(self, address: str, names: Sequence[str], groups: dict[int, Group]) -> int:
+        """The call at this phone system in which most of these take part; 0 where there is none."""
+        counts: dict[int, int] = {}
+        for name in names:
+            calls = {one.call for one in self._by_name.get((self._host(address), number_key(name)), {}).values()}
+            for call in calls:
+                counts[call] = counts.get(call, 0) + 1
+        return max(counts, key=lambda call: (counts[call], groups[call].started_us, call), default=0)
 
     def by_session(self, invite: Dialog) -> int | None:
         """The call that a Session-ID names, by either of its identifiers (RFC 7989 section 5)."""

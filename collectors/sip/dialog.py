@@ -8,11 +8,12 @@ Laws
 from msgspec import Struct
 
 from collectors.records import FeatureUse
+from collectors.sip.address import number_key
 from collectors.sip.cause import cause_of, reason_of
-from collectors.sip.features import is_focus, of_media, of_redirect
+from collectors.sip.features import AT_ONCE_US, REFUSALS, is_focus, of_media, of_redirect
 from collectors.sip.limits import Limits
 from collectors.sip.message import Message
-from collectors.sip.sdp import NO_MEDIA, held, media
+from collectors.sip.sdp import NO_MEDIA, address_of, held, media, passes_fax
 from collectors.sip.state import ANSWERED, ENDED, TRYING, Dialog, Fork
 
 RETRY = frozenset((401, 407, 413, 414, 415, 416, 420, 421, 422, 484, 488, 491, 494))
@@ -49,6 +50,7 @@ def answer(dialog: Dialog, at_us: int, told: Told, contact: str) -> None:
         fork(dialog, dialog.to_tag, dialog.ringing_us or at_us, "")
     dialog.to_tag = told.to_tag
     dialog.contact = contact
+    dialog.addresses = dialog.addresses[0], address_of(told.body)
     dialog.expires_us = _session_expires_us(told.session_expires)
     if dialog.forks:
         dialog.forks = [fork for fork in dialog.forks if fork.to_tag != dialog.to_tag]
@@ -84,6 +86,13 @@ def fail(dialog: Dialog, at_us: int, message: Message) -> None:
     if status < 400:
         for use in of_redirect(message, dialog.callee, bool(dialog.ringing_us), at_us // 1000):
             add_use(dialog, use, once=True)
+
+
+def refused_at_once(dialog: Dialog, at_us: int) -> bool:
+    """Whether a phone of the office refuses by itself: no ringing, no time for anybody to act. (An outside number that is
+    refused says nothing of a seat.)"""
+    office = dialog.side == "callee" and number_key(dialog.callee) == dialog.callee
+    return office and dialog.status in REFUSALS and not dialog.ringing_us and at_us - dialog.started_us < AT_ONCE_US
 
 
 def hang_up(dialog: Dialog, src: str, dst: str, at_us: int) -> None:
@@ -168,11 +177,11 @@ def _key(by_caller: bool, cseq: bytes) -> bytes:
 def modify(dialog: Dialog, by_caller: bool, message: Message, at_us: int) -> bool:
     """A re-INVITE or UPDATE. Whether it is one that was seen already."""
     body = message.body
-    offer = b"" if b"m=" not in body else HOLD if held(body) else LIVE
+    offer = _offer(dialog, by_caller, body)
     if not ask(dialog, by_caller, message.cseq, offer):
         return True
     if dialog.phase == ANSWERED:
-        if offer and media(body).fax:  # a fax tone was heard: where T.38 is refused, the fax goes on as audio
+        if offer and (passes_fax(body) or media(body).fax):  # a fax tone was heard; refused T.38 goes on as audio
             add_use(dialog, FeatureUse(code="fax", endpoint=_party(dialog), at_ms=at_us // 1000), once=True)
         if is_focus(message.get(b"Contact")):  # a phone that begins to mix (RFC 4579 section 5.4)
             endpoint = dialog.caller if by_caller else dialog.callee
@@ -180,19 +189,31 @@ def modify(dialog: Dialog, by_caller: bool, message: Message, at_us: int) -> boo
     return False
 
 
-HOLD, LIVE = b"+hold", b"+live"
+HOLD, MUSIC, LIVE = b"+hold", b"+music", b"+live"
 """What is noted of an offer within a dialog until it is answered: refused (491, 488), it changes nothing (RFC 3261
 section 14.1)."""
 
 
-def _hold(dialog: Dialog, by_caller: bool, holds: bool, at_us: int) -> None:
+def _offer(dialog: Dialog, by_caller: bool, body: bytes) -> bytes:
+    """What an offer does. With music on hold the media comes from elsewhere than before (RFC 7088 section 2)."""
+    if b"m=" not in body:
+        return b""
+    if not held(body):
+        return LIVE
+    before, now = dialog.addresses[0 if by_caller else 1], address_of(body)
+    return MUSIC if b"a=sendonly" in body and before and now not in (before, b"0.0.0.0") else HOLD
+
+
+def _hold(dialog: Dialog, by_caller: bool, offer: bytes, at_us: int) -> None:
     """One use for each time that one end puts the other on hold; refreshing it is nothing new."""
     end = "r" if by_caller else "e"
-    if holds and end not in dialog.held_by:
+    if offer != LIVE and end not in dialog.held_by:
         dialog.held_by += end
         endpoint = dialog.caller if by_caller else dialog.callee
         add_use(dialog, FeatureUse(code="hold", endpoint=endpoint, at_ms=at_us // 1000))
-    elif not holds:
+        if offer == MUSIC:
+            add_use(dialog, FeatureUse(code="music_on_hold", endpoint=endpoint, at_ms=at_us // 1000))
+    elif offer == LIVE:
         dialog.held_by = dialog.held_by.replace(end, "")
 
 
@@ -221,7 +242,7 @@ def agreed(dialog: Dialog, by_caller: bool, offer: bytes, told: Told) -> None:
     if dialog.phase == ANSWERED:
         dialog.expires_us = _session_expires_us(told.session_expires)
         if offer:
-            _hold(dialog, by_caller, offer == HOLD, dialog.last_us)
+            _hold(dialog, by_caller, offer, dialog.last_us)
         note_media(dialog, told, dialog.last_us)
 
 

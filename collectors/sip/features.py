@@ -3,6 +3,7 @@
 The codes are the meters' catalogue; each rule names the RFC that it reads.
 """
 
+import re
 from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
@@ -13,6 +14,10 @@ from collectors.sip.sdp import Media
 
 DIVERSION_REASONS = {  # RFC 5806 section 4
     b"unconditional": "call_forward_unconditional",
+    b"deflection": "call_forward_unconditional",
+    b"away": "call_forward_unconditional",
+    b"unavailable": "call_forward_no_answer",
+    b"out-of-service": "call_forward_no_answer",
     b"user-busy": "call_forward_busy",
     b"no-answer": "call_forward_no_answer",
     b"follow-me": "find_me_follow_me",
@@ -24,25 +29,58 @@ HISTORY_CAUSES = {  # RFC 4458 section 2 and RFC 7544 section 3
     b"302": "call_forward_unconditional",
     b"486": "call_forward_busy",
     b"408": "call_forward_no_answer",
+    b"480": "call_forward_unconditional",  # deflected before it rang
+    b"487": "call_forward_unconditional",  # deflected while it rang
+    b"503": "call_forward_no_answer",  # the mobile was not reachable
 }
+
+REFUSALS = frozenset((480, 486, 603))
+"""How phones answer that are not to be disturbed: which of these is a setting of the phone."""
+
+AT_ONCE_US = 1_000_000
+"""Nobody reaches for a key within a second of an INVITE that has not even rung."""
+
+CALL_WAITING = b"call-waiting"
+"""RFC 7462's `urn:alert:service:call-waiting`."""
+
+_NOT_DISTURBED = re.compile(
+    rb"^(?:sip/2|reason|warning)[^\n]*(?:do[ -]?not[ -]?disturb|\bdnd\b)", re.MULTILINE | re.IGNORECASE
+)
 
 _TELLING = frozenset(
     (b"Diversion", b"History-Info", b"Alert-Info", b"Call-Info", b"Answer-Mode", b"Priv-Answer-Mode", b"Join")
 )
 
 
-def of_invite(message: Message, caller: str, at_ms: int) -> list[FeatureUse]:
+def of_invite(message: Message, caller: str, callee: str, at_ms: int) -> list[FeatureUse]:
     """What an INVITE that begins a dialog says."""
     uses: list[FeatureUse] = []
     if not _TELLING.isdisjoint(message.first):
         uses.extend(_forwards(message, at_ms))
         if _answers_by_itself(message):
-            uses.append(FeatureUse(code="intercom", endpoint=caller, at_ms=at_ms))
+            code = "paging" if _is_multicast(message.body) else "intercom"
+            uses.append(FeatureUse(code=code, endpoint=caller, at_ms=at_ms))
+        if CALL_WAITING in message.get(b"Alert-Info"):
+            uses.append(FeatureUse(code="call_waiting", endpoint=callee, at_ms=at_ms))
         if message.get(b"Join"):  # RFC 3911
             uses.append(FeatureUse(code="conference", endpoint=caller, at_ms=at_ms))
+    if is_focus(message.get(b"Contact")):  # a conference calls somebody in
+        uses.append(FeatureUse(code="conference", endpoint=callee, at_ms=at_ms))
     if message.uri.find(b"target=") >= 0 and (box := _voicemail_target(message.uri)):
         uses.append(FeatureUse(code="voicemail_deposit", endpoint=box, at_ms=at_ms))
     return uses
+
+
+def of_progress(message: Message, caller: str, at_ms: int) -> list[FeatureUse]:
+    """What 181 (forwarded: by whom, and why) and 182 (queued, RFC 3261 section 21.1.4) say."""
+    if message.status == 182:
+        return [FeatureUse(code="queue", endpoint=caller, at_ms=at_ms)]
+    return list(_forwards(message, at_ms))
+
+
+def says_do_not_disturb(answer: bytes) -> bool:
+    """Whether a refusal says so in its reason phrase, Reason or Warning."""
+    return _NOT_DISTURBED.search(answer.partition(b"\r\n\r\n")[0]) is not None
 
 
 def of_redirect(message: Message, callee: str, rang: bool, at_ms: int) -> list[FeatureUse]:
@@ -94,6 +132,12 @@ def _history(message: Message, at_ms: int) -> Iterator[FeatureUse]:
         before = uri.partition(b"?")[0]
 
 
+def _is_multicast(body: bytes) -> bool:
+    """Whether media goes to a group of phones at once (RFC 8866 section 5.7)."""
+    first = body.partition(b"\nc=IN IP4 ")[2][:3]
+    return (first.isdigit() and 224 <= int(first) <= 239) or b"\nc=IN IP6 ff" in body.lower()
+
+
 def _answers_by_itself(message: Message) -> bool:
     """RFC 5373's Answer-Mode, and the two older ways that phones understand."""
     if message.get(b"Answer-Mode").lower().startswith(b"auto") or message.get(b"Priv-Answer-Mode").lower().startswith(
@@ -101,7 +145,7 @@ def _answers_by_itself(message: Message) -> bool:
     ):
         return True
     told = b",".join(message.values(b"Alert-Info") + message.values(b"Call-Info")).lower()
-    return b"answer-after=" in told or b"alert-autoanswer" in told or b"auto-answer" in told
+    return b"answer-after=" in told or b"alert-autoanswer" in told or b"auto-answer" in told or b"ring-answer" in told
 
 
 def _voicemail_target(uri: bytes) -> str:

@@ -183,6 +183,8 @@ def _features(
 ) -> Iterator[FeatureUse]:
     """The uses of all legs, each code and endpoint once with its count, in the order of their time."""
     found = sorted((use for leg in rows for use in leg.features), key=lambda use: use.at_ms)
+    if _pages(rows):
+        found = [replace(use, code="paging") if use.code == "intercom" else use for use in found]
     if ring := _ring_group(first, main, others, answerer):
         found.append(ring)
     by_user: dict[tuple[str, str], list[int]] = {}
@@ -192,6 +194,12 @@ def _features(
             times.append(use.at_ms)
     for (code, endpoint), times in sorted(by_user.items(), key=lambda item: (item[1][0], item[0])):
         yield FeatureUse(code=code, endpoint=endpoint, at_ms=times[0], count=len(times))
+
+
+def _pages(rows: Sequence[SipLeg]) -> bool:
+    """Whether several phones were told to answer by themselves: an announcement, where one is an intercom call."""
+    told = {leg.callee for leg in rows if leg.side == "callee" and any(use.code == "intercom" for use in leg.features)}
+    return len(told) > 1
 
 
 def _ring_group(first: SipLeg, main: SipLeg, others: Sequence[SipLeg], answerer: Party | None) -> FeatureUse | None:

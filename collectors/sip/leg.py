@@ -7,9 +7,10 @@ from collectors.sip.identity import Attestation
 
 HungUpBy = Literal["caller", "callee", ""]
 
-Side = Literal["caller", "callee", "pickup"]
+Side = Literal["caller", "callee", "pickup", "recording"]
 """Whose leg it is. `caller`: the caller's own, from the phone (or trunk) that placed the call; `callee`: one that was
-made to reach somebody; `pickup`: somebody took the call over by an INVITE of their own (Replaces)."""
+made to reach somebody; `pickup`: somebody took the call over by an INVITE of their own (Replaces). `recording`: a
+recording session (SIPREC), which is followed and never handed in."""
 
 
 class SipLeg(Leg, frozen=True, gc=False):

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from collectors.records import FeatureUse, MediaFlow, Outcome
 from collectors.sip.address import text
 from collectors.sip.leg import SipLeg
-from collectors.sip.site import Site, trunk
+from collectors.sip.site import Site, service, trunk
 from collectors.sip.state import Dialog, Fork, Group
 
 OUTCOMES: dict[int, Outcome] = {
@@ -88,7 +88,7 @@ def _leg(dialog: Dialog, key: str, call_key: str, index: int, site: Site, media:
         dialog.user_agent,
         trunk(site, dialog.src) if site.trunks else "",
         trunk(site, dialog.dst) if site.trunks else "",
-        tuple(_features(dialog, site)) if dialog.features or site.services or dialog.side == "pickup" else (),
+        tuple(_features(dialog, site)) if _shows_any(dialog, site) else (),
         key=key,
         call_key=call_key,
         started_at_ms=dialog.started_us // 1000,
@@ -131,6 +131,10 @@ def _branch(dialog: Dialog, fork: Fork, call_key: str, index: int) -> SipLeg:
     )
 
 
+def _shows_any(dialog: Dialog, site: Site) -> bool:
+    return bool(dialog.features) or dialog.side == "pickup" or service(site, dialog.dialled) != ""
+
+
 def _features(dialog: Dialog, site: Site) -> list[FeatureUse]:
     """What was seen of the dialog, and what the configuration says of the number that answered."""
     party = dialog.callee if dialog.side == "callee" else dialog.caller
@@ -153,7 +157,7 @@ def _features(dialog: Dialog, site: Site) -> list[FeatureUse]:
 def _service(dialog: Dialog, site: Site, diverted: str) -> list[FeatureUse]:
     """The service behind the number dialled. A call that was diverted to a mailbox leaves a message in the box of whoever
     diverted it; one that was dialled asks for messages."""
-    code = site.services.get(dialog.dialled, "")
+    code = service(site, dialog.dialled)
     if not code or not dialog.answered_us:
         return []
     if code == "voicemail_retrieve" and diverted:

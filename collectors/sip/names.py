@@ -33,7 +33,7 @@ NAMES = (
     *(b"Contact", b"Expires", b"User-Agent", b"Event", b"Reason", b"Refer-To", b"Replaces", b"Join"),
     *(b"Session-Expires", b"Session-ID", b"P-Asserted-Identity", b"Remote-Party-ID", b"Diversion", b"History-Info"),
     *(b"Alert-Info", b"Call-Info", b"Answer-Mode", b"Priv-Answer-Mode", b"Privacy", b"Identity"),
-    *(b"Target-Dialog",),
+    *(b"Target-Dialog", b"Require", b"Record"),
 )
 """Headers that this package reads, as their RFCs spell them: a message's headers are known by these names."""
 

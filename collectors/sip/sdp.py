@@ -31,6 +31,21 @@ def held(body: bytes) -> bool:
     return (b"a=sendonly" in body or b"a=inactive" in body or b" 0.0.0.0" in body) and _held(body)
 
 
+def passes_fax(body: bytes) -> bool:
+    """Whether an offer within a call turns to plain G.711 without silence suppression (RFC 3108 section 5.6.3.4): how gateways
+    pass a fax or modem through as audio once they have heard its tone."""
+    payloads = body.partition(b"\nm=audio ")[2].partition(b"\n")[0].split()[2:]
+    return b"a=silenceSupp:off" in body and bool(payloads) and G711.issuperset(payloads)
+
+
+def address_of(body: bytes) -> bytes:
+    """Where media is awaited: the first connection address."""
+    return body.partition(b"\nc=")[2].partition(b"\n")[0].rstrip(b"\r").rpartition(b" ")[2]
+
+
+G711 = frozenset((b"0", b"8"))
+
+
 def _port(body: bytes, mark: bytes) -> bool:
     """Whether the stream's port is not 0: a stream with port 0 is refused or over (RFC 3264 section 6)."""
     at = body.find(mark) + len(mark)

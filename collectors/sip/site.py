@@ -27,6 +27,15 @@ def place(site: Site, address: str) -> str:
     return address
 
 
+def service(site: Site, number: str) -> str:
+    """The feature that answers this number: as configured, or a park orbit by its usual names (`park`, `callpark`, and
+    FreeSWITCH's `park+701`, which phones with a park key use as well)."""
+    known = site.services.get(number)
+    if known is not None:
+        return known
+    return "park" if number in ("park", "callpark") or number.startswith("park+") else ""
+
+
 def trunk(site: Site, address: str) -> str:
     """The name of the trunk at this address, or nothing."""
     for name, at in site.trunks.items():

@@ -84,6 +84,10 @@ class Dialog(Struct, array_like=True):
     attestation: Attestation = ""
     partial: bool = False
     """It was up before the capture began."""
+    addresses: tuple[bytes, bytes] = (b"", b"")
+    """Where caller and callee first awaited media."""
+    recorded: int = 0
+    """The call that this recording session records; 0 where it is none, or one of a call that is not known."""
     origin: str = ""
     """What makes its INVITE's session description recognisable (`origin.origin_of`)."""
 

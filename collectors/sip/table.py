@@ -183,6 +183,9 @@ class Table:
         group.emitted_us = now_us
         self.room.remove(group)
         self.over.append(group)
+        if group.dialogs[0].side == "recording":
+            self.counters["recordings"] += 1
+            return
         self.records.extend(legs_of(group, self.site, self.desk.take if self.desk is not None else None))
         self.counters["calls"] += 1
         for dialog in group.dialogs:

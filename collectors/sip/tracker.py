@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct, field
 
 from collectors.records import EXCERPT_MAX_BYTES, Record, Reject
+from collectors.sip.address import uri_of, user
 from collectors.sip.bindings import Bindings
 from collectors.sip.brief import Brief, brief
 from collectors.sip.calls import Calls
@@ -22,11 +23,13 @@ from collectors.sip.devices import Devices
 from collectors.sip.dissect import OnMedia
 from collectors.sip.framing import Framer
 from collectors.sip.limits import Limits
+from collectors.sip.mailbox import EVENT, Mailboxes
 from collectors.sip.media.desk import Desk, DeskState, MediaSetting
 from collectors.sip.media.report import Report
 from collectors.sip.message import Malformed, Message, parse
 from collectors.sip.midway import MidwayState
 from collectors.sip.packets import STREAMS, SipPacket, is_keepalive, looks_like_sip
+from collectors.sip.quick import read
 from collectors.sip.registrar import Registrar
 from collectors.sip.risk import Risks
 from collectors.sip.site import Site
@@ -73,6 +76,7 @@ class _State(Struct, array_like=True):
     stays: dict[str, dict[str, Stay]] = {}
     risks: RisksState = field(default_factory=RisksState)
     midway: MidwayState = field(default_factory=MidwayState)
+    boxes: dict[str, int] = {}
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -105,12 +109,16 @@ class Tracker:
             b"CANCEL": self._calls.cancel,
             b"UPDATE": self._calls.update,
             b"REFER": self._calls.refer,
+            b"INFO": self._calls.info,
+            b"NOTIFY": self._notify,
             b"REGISTER": self._register,
             b"MESSAGE": self._registrar.request,
             b"SUBSCRIBE": self._registrar.request,
             b"OPTIONS": self._options,
         }
         self._other: Handler = self._calls.touch
+        knows_voicemail = any(code.startswith("voicemail") for code in site.services.values())
+        self._boxes = None if knows_voicemail else Mailboxes(self._counts)
         self._streams: dict[str, Framer] = {}
         self._stream_bytes = 0
         self._packets = 0
@@ -197,6 +205,15 @@ class Tracker:
     def _options(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         self._risks.asked_options(packet, data)
         self._calls.touch(packet, data, short, message)
+
+    def _notify(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
+        """Where the configuration names the voicemail's number, its calls tell of messages, else the boxes do."""
+        self._calls.touch(packet, data, short, message)
+        if self._boxes is not None and data.find(EVENT) >= 0:
+            request = message or read(data, short, self._counts)
+            seat = self._registrar.endpoint_of(request.uri) or user(uri_of(request.get(b"To")))
+            if (use := self._boxes.told(request, seat, packet.at_us)) is not None:
+                self._records.append(use)
 
     def _answer(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         _, status, call_id, cseq = short
@@ -310,6 +327,7 @@ class Tracker:
                 dict(bindings.stays),
                 self._risks.state(),
                 calls.midway.state,
+                self._boxes.new if self._boxes is not None else {},
             )
         )
 
@@ -333,5 +351,7 @@ class Tracker:
         self._bindings.restore(known.bindings, known.stays, known.swept_us)
         self._risks.restore(known.risks)
         self._calls.midway.state = known.midway
+        if self._boxes is not None:
+            self._boxes.new = known.boxes
         if self._desk is not None:
             self._desk.restore(known.media)
