@@ -124,6 +124,12 @@ TUNNELS: dict[str, Wrap] = {
     ),
 }  # fmt: skip
 
+
+def _erf(kind: int, record: bytes) -> bytes:
+    """With the lengths of the record and of what was on the wire, which our reader does not need."""
+    return bytes(8) + struct.pack(">BBHHH", kind, 4, 16 + len(record), 0, len(record)) + record
+
+
 LINKS: dict[str, tuple[int, Wrap]] = {
     "Ethernet": (1, ethernet),
     "VLAN": (1, lambda packet: ethernet(packet, [(0x8100, 100)])),
@@ -150,9 +156,9 @@ LINKS: dict[str, tuple[int, Wrap]] = {
     "raw as OpenBSD has it": (14, lambda packet: packet),
     "BSD loopback": (0, lambda packet: b"\x02\x00\x00\x00" + packet),
     "OpenBSD loopback": (108, lambda packet: b"\x00\x00\x00\x02" + packet),
-    "ERF": (197, lambda packet: bytes(8) + b"\x02" + bytes(7) + b"\0\0" + ethernet(packet)),
-    "ERF with extension": (197, lambda packet: bytes(8) + b"\x82" + bytes(7) + bytes(8) + b"\0\0" + ethernet(packet)),
-    "ERF of bare IP": (197, lambda packet: bytes(8) + b"\x16" + bytes(7) + packet),
+    "ERF": (197, lambda packet: _erf(2, b"\0\0" + ethernet(packet))),
+    "ERF with extension": (197, lambda packet: _erf(0x82, bytes(8) + b"\0\0" + ethernet(packet))),
+    "ERF of bare IP": (197, lambda packet: _erf(22, packet)),
 }
 
 
@@ -185,7 +191,8 @@ def _streamed(packets: Sequence[SipPacket], size: int) -> Iterator[tuple[SipPack
 
 def sctp(src: str, dst: str, chunks: Sequence[bytes]) -> bytes:
     (_, source), (_, target) = split_address(src), split_address(dst)
-    return struct.pack(">HHII", source, target, 1, 0) + b"".join(chunks)
+    tag = 1 + (src < dst)  # the receiver's, so one for each direction (RFC 9260 section 3.1)
+    return struct.pack(">HHII", source, target, tag, 0) + b"".join(chunks)
 
 
 def chunk(kind: int, flags: int, body: bytes) -> bytes:
