@@ -91,5 +91,9 @@ class Outbox(Protocol):
     async def begin_epoch(self, reason: str) -> str:
         """Start a new epoch and return it. `reason` is a problem code (`conflict`)."""
 
+    async def waiting(self, destination: str) -> tuple[int, int]:
+        """How many events of the live epoch this destination has not acknowledged, and when the oldest of them was recorded
+        (milliseconds; 0 where there is none)."""
+
     async def horizon(self, epoch: str) -> int:
         """The first number still held; 1 where nothing was pruned."""

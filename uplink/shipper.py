@@ -13,9 +13,10 @@ from collections.abc import Callable
 from random import Random
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 
-from uplink import backoff, session
+from uplink import backoff, session, status
 from uplink.backoff import Backoff
 from uplink.batch import (
     EVENT_MAX_BYTES,
@@ -29,6 +30,7 @@ from uplink.batch import (
 from uplink.outbox import Chunk, Cursor, Identity, Outbox, Refusal, UploadLog
 from uplink.problems import CATALOGUE
 from uplink.session import Answer, Failure, Moment
+from uplink.status import AgentStatus
 from uplink.uploader import Uploader, UploadReport, wall_clock_ms
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,8 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 
 class Shipper(Uploader):
-    """Ships to `destination`, which the outbox knows as `name`."""
+    """Ships to `destination`, which the outbox knows as `name`. `status`: what the agent says of itself besides how much is
+    waiting."""
 
     def __init__(
         self,
@@ -63,8 +66,10 @@ class Shipper(Uploader):
         pace: Pace,
         clock_ms: Callable[[], int] = wall_clock_ms,
         random: Random | None = None,
+        status: Callable[[], AgentStatus] = AgentStatus,
     ) -> None:
         super().__init__(name, pace.interval_ms, clock_ms, random)
+        self.status = status
         self.outbox = outbox
         self.destination = destination
         self.pace = pace
@@ -172,12 +177,17 @@ class _Run:
 
     async def _post(self, batch: Batch) -> Answer | Failure:
         began_ms = time.monotonic_ns() // 1_000_000
-        outcome = await self.shipper.destination.post(batch)
+        outcome = await self.shipper.destination.post(await self._with_status(batch))
         self.answer_ms = time.monotonic_ns() // 1_000_000 - began_ms
         self.report.batches += 1
         self.report.sent += batch.head.count
         self.report.bytes += len(batch.body)
         return outcome
+
+    async def _with_status(self, batch: Batch) -> Batch:
+        count, oldest_ms = await self.outbox.waiting(self.shipper.name)
+        told = msgspec.structs.replace(self.shipper.status(), backlog=count, oldest_s=oldest_ms // 1000)
+        return msgspec.structs.replace(batch, headers={**batch.headers, status.FIELD: status.write(told)})
 
     def _moment(self) -> Moment:
         return Moment(

@@ -73,6 +73,9 @@ class LedgerOutbox(Reading):
     async def horizon(self, epoch: str) -> int:
         return await self._read_with(lambda db: _horizon(db, epoch))
 
+    async def waiting(self, destination: str) -> tuple[int, int]:
+        return await self._read_with(lambda db: _waiting(db, destination))
+
     # --- changing
 
     async def acknowledge(
@@ -109,6 +112,19 @@ def _cursor(db: Database, destination: str) -> Cursor:
         db.execute("INSERT INTO destination (name, epoch, chain) VALUES (?, ?, ?)", (destination, n, CHAIN_START))
         return Cursor(epoch=epoch, acked_through=0, chain=CHAIN_START)
     return Cursor(epoch=epoch, acked_through=row[1], chain=row[2], backoff=row[3])
+
+
+def _waiting(db: Database, destination: str) -> tuple[int, int]:
+    row = db.execute(
+        "SELECT after_line + acked_through, (SELECT coalesce(max(line), 0) FROM event) FROM destination"
+        " JOIN epoch ON epoch.n = destination.epoch WHERE name = ?",
+        (destination,),
+    ).fetchone()
+    acked, last = row or (0, 0)
+    if last <= acked:
+        return 0, 0
+    (oldest_ms,) = db.execute("SELECT recorded_ms FROM event WHERE line > ? ORDER BY line LIMIT 1", (acked,)).fetchone()
+    return last - acked, oldest_ms
 
 
 def _chunk(db: Database, epoch: str, after: int, max_events: int, max_bytes: int) -> Chunk:

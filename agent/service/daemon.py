@@ -11,6 +11,7 @@ import asyncio
 import logging
 import signal
 import sqlite3
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from uplink.line import CredentialsUnreadable, TimedSettings
 from uplink.schedule import Schedule, Timing
 from uplink.shipper import Destination as Platform
 from uplink.shipper import Pace, Shipper
+from uplink.status import AgentStatus
 from uplink.taker import Taker
 from uplink.uploader import UploadReport
 
@@ -81,7 +83,17 @@ class Agent:
         assert settings is not None
         timing = _timing(settings, self.config.site.timezone)
         pace = Pace(max_events=settings.max_events, max_bytes=settings.max_bytes, interval_ms=timing.interval_ms())
-        return Schedule(Shipper(PLATFORM, self.outbox, platform, pace), timing, self._told)
+        shipper = Shipper(PLATFORM, self.outbox, platform, pace, status=self._status)
+        return Schedule(shipper, timing, self._told)
+
+    def _status(self) -> AgentStatus:
+        """What the platform is told of this agent."""
+        return AgentStatus(
+            version=program_version(),
+            boot=manager.boot_id(),
+            monotonic_s=int(time.monotonic()),
+            problems=self.state.problem_codes,
+        )
 
     def _forwarding(self, destination: Destination, taker: Taker) -> Schedule:
         timing = _timing(destination.settings, self.config.site.timezone)

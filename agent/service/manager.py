@@ -5,8 +5,10 @@ Sources: sd_notify(3), sd_listen_fds(3). Without systemd all of it does nothing.
 
 import os
 import socket
+from pathlib import Path
 
 FIRST_INHERITED_FD = 3
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def notify(*lines: str) -> None:
@@ -21,6 +23,14 @@ def notify(*lines: str) -> None:
             sender.sendto("\n".join(lines).encode(), address)
         except OSError:
             return
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot (random(4)); empty where it has none."""
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def watchdog_interval_s() -> float:

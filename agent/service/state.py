@@ -58,6 +58,8 @@ class AgentState:
         self._reader = open_for_reading(ledger.path)
         self._reading = threading.Lock()
         self.page_fault = ""
+        self.problem_codes: tuple[str, ...] = ()
+        """Of the last snapshot, the gravest first."""
 
     def close(self) -> None:
         with self._reading:
@@ -75,6 +77,8 @@ class AgentState:
             rejects = queries.latest_rejects(self._reader, now_ms - REJECTS_SHOWN_MS)
             risks = queries.latest_risks(self._reader, now_ms - RISKS_SHOWN_MS)
         problems = (*self._own_problems(now_ms, newest), *self._reject_problems(rejects), *self._uplink_problems())
+        gravest_first = sorted(problems, key=lambda found: ("error", "warning", "notice").index(found.severity))
+        self.problem_codes = tuple(dict.fromkeys(found.code for found in gravest_first))
         return assemble(self.config, now_ms, views, pipeline, uplinks, today, problems, risks)
 
     def _source(self, source: SupervisedSource, totals: queries.SourceTotals | None) -> SourceView:

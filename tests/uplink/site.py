@@ -125,5 +125,9 @@ class MemoryOutbox:
             self._store(each)
         return self.epoch
 
+    async def waiting(self, destination: str) -> tuple[int, int]:
+        count = len(self.bodies) - self.acked
+        return count, 1_763_632_801_000 if count else 0
+
     async def horizon(self, epoch: str) -> int:
         return self.pruned + 1

@@ -11,7 +11,8 @@ from uplink.receiver.answers import problems
 from uplink.receiver.ingest import Ingest, Limits
 from uplink.receiver.metrics import Metrics
 from uplink.receiver.reading import Reading
-from uplink.receiver.storage import Store
+from uplink.receiver.seen import Sightings
+from uplink.receiver.storage import Storage
 from uplink.receiver.tokens import Tokens
 
 HEADER_MAX_BYTES = 4096
@@ -22,11 +23,11 @@ LINGER_S = 2.0
 
 
 def make_app(
-    store: Store, tokens: Tokens, clock_ms: Callable[[], int], limits: Limits | None = None
+    store: Storage, tokens: Tokens, clock_ms: Callable[[], int], limits: Limits | None = None
 ) -> web.Application:
     """The application; closing the store stays the caller's."""
-    metrics = Metrics()
-    ingest = Ingest(store, tokens, clock_ms, limits or Limits(), metrics)
+    metrics, sightings = Metrics(), Sightings(store)
+    ingest = Ingest(store, tokens, clock_ms, limits or Limits(), metrics, sightings)
     reading = Reading(store, tokens, metrics)
     app = web.Application(
         middlewares=[problems],
@@ -39,6 +40,7 @@ def make_app(
             "lingering_time": LINGER_S,
         },
     )
+    app.cleanup_ctx.append(sightings.background)
     app.add_routes(
         [
             web.post("/v1/sites/{site}/batches", ingest.post_batch),

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from aiohttp import web
 from msgspec import Struct
 
+from uplink import status
 from uplink.batch import CONTENT_ENCODING, CONTENT_TYPE, ENCODED_MAX_BYTES, EVENTS_MAX, BatchError, Head, open_batch
 from uplink.events import instant
 from uplink.receiver.answers import Refused, granted_site, json_answer
@@ -21,6 +22,7 @@ from uplink.receiver.metrics import Metrics
 from uplink.receiver.placing import Conflict, Duplicate, Gap
 from uplink.receiver.problems import problem
 from uplink.receiver.screen import LATE_MS, Place, Screened, screen
+from uplink.receiver.seen import Seen, Sightings
 from uplink.receiver.storage import Appended, Incoming, Store, StoreUnavailable
 from uplink.receiver.tokens import Tokens, writer_of
 
@@ -51,13 +53,20 @@ class Ingest:
     """The handler, over one store."""
 
     def __init__(
-        self, store: Store, tokens: Tokens, clock_ms: Callable[[], int], limits: Limits, metrics: Metrics
+        self,
+        store: Store,
+        tokens: Tokens,
+        clock_ms: Callable[[], int],
+        limits: Limits,
+        metrics: Metrics,
+        sightings: Sightings,
     ) -> None:
         self.store = store
         self.tokens = tokens
         self.clock_ms = clock_ms
         self.limits = limits
         self.metrics = metrics
+        self.sightings = sightings
         self.inflight = 0
 
     async def post_batch(self, request: web.Request) -> web.StreamResponse:
@@ -106,7 +115,22 @@ class Ingest:
             appended = await self.store.append(incoming)
         except StoreUnavailable as error:
             raise Refused("store_unavailable", "try again later") from error
-        return self._answer(incoming, appended)
+        answer = self._answer(incoming, appended)
+        self._see(incoming, appended, request.headers.get(status.FIELD, ""))
+        return answer
+
+    def _see(self, incoming: Incoming, appended: Appended, told: str) -> None:
+        head = incoming.head
+        self.sightings.note(
+            Seen(
+                site=incoming.site,
+                seen_ms=incoming.now_ms,
+                epoch=head.epoch,
+                acked_through=appended.acked_through,
+                skew_ms=head.head_time_s * 1000 - incoming.now_ms,
+                status=status.parse(told) if told else None,
+            )
+        )
 
     async def _body(self, request: web.Request) -> bytes:
         try:

@@ -125,3 +125,7 @@ class Store(Protocol):
     async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]: ...
 
     async def close(self) -> None: ...
+
+
+class Storage(Store, Documents, Protocol):
+    """Both of them: what `serve` opens."""

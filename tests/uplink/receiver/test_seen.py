@@ -1,0 +1,71 @@
+"""What the receiver knows of a site besides its events: when it was heard, by which clock, and what its agent said."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.uplink.platform import Clock, receiver_at, shipping
+from tests.uplink.site import MemoryOutbox
+from uplink.receiver.seen import KIND, Seen, Sightings, read
+from uplink.receiver.storage import StoreUnavailable
+from uplink.receiver.storage.sqlite import SqliteStore
+from uplink.status import AgentStatus
+
+
+async def test_a_heartbeat_says_how_the_agent_is(tmp_path: Path) -> None:
+    outbox, clock = MemoryOutbox(), Clock()
+    outbox.record(3)
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, clock) as shipper:
+        shipper.status = lambda: AgentStatus(version="0.2.0", problems=("dns", "source_rejects"))
+        await shipper.upload()
+        await shipper.upload()
+    store = await SqliteStore.open(str(tmp_path / "receiver.db"))
+    document = await store.get(KIND, "site-1")
+    await store.close()
+    assert document is not None
+    seen = read(document.body)
+    assert (seen.site, seen.epoch, seen.acked_through) == ("site-1", "epoch-1", 3)
+    assert seen.status == AgentStatus(version="0.2.0", problems=("dns", "source_rejects"))
+    assert abs(clock.now_ms - seen.seen_ms - seen.skew_ms) < 1000
+
+
+class Broken(SqliteStore):
+    fails = True
+
+    async def put(self, kind: str, key: str, body: bytes, expected: int = -1) -> int | None:
+        if self.fails:
+            raise StoreUnavailable("full")
+        return await super().put(kind, key, body, expected)
+
+
+async def test_what_the_store_cannot_take_now_is_written_later_and_the_newest_holds(tmp_path: Path) -> None:
+    store = Broken(str(tmp_path / "r.db"))
+    store.__dict__.update((await SqliteStore.open(str(tmp_path / "r.db"))).__dict__)
+    sightings = Sightings(store)
+    old, new = (Seen(site="s", seen_ms=n, epoch="e", acked_through=n, skew_ms=0) for n in (1, 2))
+    sightings.note(old)
+    await sightings.write()
+    sightings.note(new)
+    store.fails = False
+    await asyncio.gather(sightings.write(), sightings.write())
+    document = await store.get(KIND, "s")
+    assert document is not None
+    assert read(document.body) == new
+    await store.close()
+
+
+@pytest.mark.parametrize("field", ["", "nonsense((", "backlog=1.5"])
+async def test_a_batch_without_a_readable_word_of_the_agent_is_as_good(tmp_path: Path, field: str) -> None:
+    outbox = MemoryOutbox()
+    outbox.record(2)
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url) as shipper:
+        post = shipper.destination.post
+
+        async def changed(batch):  # type: ignore[no-untyped-def]
+            batch.headers["Meter-Agent"] = field
+            return await post(batch)
+
+        shipper.destination.post = changed  # type: ignore[method-assign]
+        assert (await shipper.upload()).problem == ""
+    assert outbox.acked == 2

@@ -1,0 +1,74 @@
+"""When each site was last heard, and what its agent said of itself then: a document of kind `seen` per site.
+
+Laws
+- It is noted after a batch was answered for, written some seconds later, all sites at once, and may be lost in a crash: the
+  next heartbeat says it again. Nothing is decided by it.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from uplink.receiver.storage import Documents, StoreUnavailable
+from uplink.status import AgentStatus
+
+log = logging.getLogger(__name__)
+
+KIND = "seen"
+WRITE_EVERY_S = 5.0
+"""A page that is looked at by people needs no more; a busy receiver writes each site at most so often."""
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """`skew_ms`: the site's clock minus the platform's. `status` is None where the agent said nothing of itself."""
+
+    site: str
+    seen_ms: int
+    epoch: str
+    acked_through: int
+    skew_ms: int
+    status: AgentStatus | None = None
+
+
+class Sightings:
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+        self._waiting: dict[str, Seen] = {}
+
+    def note(self, seen: Seen) -> None:
+        self._waiting[seen.site] = seen
+
+    async def write(self) -> None:
+        """Write what waits; what the store cannot take now waits on."""
+        waiting, self._waiting = self._waiting, {}
+        for site, seen in waiting.items():
+            try:
+                await self._documents.put(KIND, site, msgspec.json.encode(seen))
+            except StoreUnavailable as error:
+                log.debug("sightings wait: %s", error)
+                self._waiting = {**waiting, **self._waiting}
+                return
+
+    async def background(self, _app: web.Application) -> AsyncIterator[None]:
+        """Part of the application's life: writes now and then, and once more at its end."""
+        task = asyncio.create_task(self._write_on(), name="sightings")
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await self.write()
+
+    async def _write_on(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            await self.write()
+
+
+def read(body: bytes) -> Seen:
+    """Raises msgspec.DecodeError."""
+    return msgspec.json.decode(body, type=Seen)
