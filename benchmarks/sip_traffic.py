@@ -20,6 +20,8 @@ START_MS = 1_767_225_600_000
 """2026-01-01T00:00:00Z."""
 PBX = "10.0.0.10"
 SEED = 7
+SESSION_PORT = 16_384
+"""Of the first session; each next has the next even port."""
 
 ETHERNET = bytes.fromhex("020000000002020000000001") + b"\x08\x00"
 Packet = tuple[int, int, str, str, bytes]
@@ -89,7 +91,7 @@ class _Traffic:
 
     def _call(self, at_ms: int) -> None:
         caller, callee = self._chance.sample(range(PHONES), 2)
-        dialog = _Dialog(self._calls, caller, callee)
+        dialog = Dialog(self._calls, caller, callee)
         phone, pbx = dialog.phone, PBX
         self._calls += 1
         self._send(at_ms, phone, pbx, dialog.invite())
@@ -113,7 +115,7 @@ class _Traffic:
         self._talk_ms += talk_ms
 
     def _register(self, phone: int, at_ms: int) -> None:
-        number, address = 1000 + phone, _address(phone)
+        number, address = 1000 + phone, phone_address(phone)
         turn = self._made
         common = (
             f"Via: SIP/2.0/UDP {address}:5060;branch=z9hG4bKreg{turn:08x};rport\r\n"
@@ -133,11 +135,11 @@ AGENT = "Deskphone/3.2.1"
 ALLOW = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, REFER, SUBSCRIBE, NOTIFY, UPDATE, PRACK"
 
 
-class _Dialog:
+class Dialog:
     """The messages of one call between a phone and its PBX."""
 
     def __init__(self, index: int, caller: int, callee: int) -> None:
-        self.phone = _address(caller)
+        self.phone = phone_address(caller)
         self._index = index
         self._from = f"<sip:{1000 + caller}@pbx.example.com>;tag=c{index:08x}"
         self._to = f"<sip:{1000 + callee}@pbx.example.com>"
@@ -204,19 +206,23 @@ def _sdp(session: int, address: str, formats: str) -> str:
     maps = "".join(f"a=rtpmap:{number} {FORMATS[number]}\r\n" for number in formats.split())
     return (
         f"v=0\r\no=- {session} {session} IN IP4 {address}\r\ns=call\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
-        f"m=audio {16_384 + session % 8_192 * 2} RTP/AVP {formats}\r\n{maps}a=fmtp:101 0-16\r\na=ptime:20\r\n"
+        f"m=audio {SESSION_PORT + session % 8_192 * 2} RTP/AVP {formats}\r\n{maps}a=fmtp:101 0-16\r\na=ptime:20\r\n"
         "a=sendrecv\r\n"
     )
 
 
-def _address(phone: int) -> str:
+def phone_address(phone: int) -> str:
     return f"10.0.{1 + phone // 200}.{1 + phone % 200}"
 
 
 def _frame(at_ms: int, src: str, dst: str, message: bytes) -> bytes:
-    udp = struct.pack(">HHHH", 5060, 5060, 8 + len(message), 0) + message
-    packet = ETHERNET + _ip_header(src, dst, len(udp)) + udp
+    packet = udp_frame(src, 5060, dst, 5060, message)
     return struct.pack("<IIII", at_ms // 1000, at_ms % 1000 * 1000, len(packet), len(packet)) + packet
+
+
+def udp_frame(src: str, source: int, dst: str, target: int, payload: bytes) -> bytes:
+    udp = struct.pack(">HHHH", source, target, 8 + len(payload), 0) + payload
+    return ETHERNET + _ip_header(src, dst, len(udp)) + udp
 
 
 def _ip_header(src: str, dst: str, size: int) -> bytes:

@@ -19,7 +19,8 @@ HOME_DIR=/opt/pegcount
 CONFIG_DIR=/etc/pegcount
 STATE_DIR=/var/lib/pegcount
 UNIT_DIR=/etc/systemd/system
-UNITS="pegcount.service pegcount-hep.socket"
+UNITS="pegcount.service pegcount-hep.socket pegcount-capture.service"
+CAPTURE=pegcount-capture
 COMMAND=/usr/local/bin/pegcount
 CHECKOUT=$(cd "$(dirname "$0")/.." && pwd)
 PACKAGES="agent collectors uplink"
@@ -42,10 +43,16 @@ find_python() {
     "$python" -c 'import ensurepip, venv' 2>/dev/null || die "needs Python's venv: apt-get install python3-venv"
 }
 
-make_user() {
-    getent passwd "$NAME" >/dev/null && return
-    adduser --system --group --quiet --no-create-home --home "$STATE_DIR" --gecos "pegcount metering agent" "$NAME"
-    say "made the user $NAME"
+make_users() {
+    if ! getent passwd "$NAME" >/dev/null; then
+        adduser --system --group --quiet --no-create-home --home "$STATE_DIR" --gecos "pegcount metering agent" "$NAME"
+        say "made the user $NAME"
+    fi
+    if ! getent passwd "$CAPTURE" >/dev/null; then
+        adduser --system --ingroup "$NAME" --quiet --no-create-home --home /nonexistent \
+            --gecos "pegcount packet capture" "$CAPTURE"
+        say "made the user $CAPTURE"
+    fi
 }
 
 pip_install() {  # PYTHON ARGUMENTS...
@@ -136,12 +143,13 @@ write_units() {
 
 install_all() {
     find_python
-    make_user
+    make_users
     install_release
     check_running_configuration
     write_configuration
     switch_to_release
     write_units
+    systemctl try-restart "$CAPTURE.service"
     if systemctl --quiet is-active "$NAME.service"; then
         systemctl restart "$NAME.service"
         say "upgraded and restarted: $("$COMMAND" --version)"
@@ -158,30 +166,32 @@ what_is_left() {
        systemctl edit $NAME        and write:  [Service]
                                                SupplementaryGroups=asterisk
   3. Where there is a source of kind "hep":  systemctl enable --now pegcount-hep.socket
-  4. systemctl enable --now $NAME
-  5. pegcount status, or http://127.0.0.1:8042 in a browser on this machine
+  4. Where there is a live source of kind "sip" (interface = ...):  systemctl enable --now $CAPTURE
+  5. systemctl enable --now $NAME
+  6. pegcount status, or http://127.0.0.1:8042 in a browser on this machine
 END
 }
 
 uninstall() {
-    for unit in pegcount-hep.socket pegcount.service; do
+    for unit in pegcount-hep.socket pegcount.service "$CAPTURE.service"; do
         [ -e "$UNIT_DIR/$unit" ] || continue
         systemctl --quiet disable --now "$unit"
         rm -f "$UNIT_DIR/$unit"
     done
     systemctl daemon-reload
-    systemctl reset-failed "$NAME.service" pegcount-hep.socket 2>/dev/null || true
+    systemctl reset-failed "$NAME.service" pegcount-hep.socket "$CAPTURE.service" 2>/dev/null || true
     rm -rf "$HOME_DIR"
     if [ "$(readlink "$COMMAND" || true)" = "$HOME_DIR/current/bin/pegcount" ]; then rm -f "$COMMAND"; fi
     say "removed the program"
     if [ -z "$purge" ]; then
-        say "kept $CONFIG_DIR, $STATE_DIR and the user $NAME (--purge removes these too)"
+        say "kept $CONFIG_DIR, $STATE_DIR and the users $NAME and $CAPTURE (--purge removes these too)"
         return
     fi
-    rm -rf "$CONFIG_DIR" "$STATE_DIR" "$UNIT_DIR/pegcount.service.d" "$UNIT_DIR/pegcount-hep.socket.d"
-    if getent passwd "$NAME" >/dev/null; then userdel "$NAME"; fi
+    rm -rf "$CONFIG_DIR" "$STATE_DIR" "$UNIT_DIR/pegcount.service.d" "$UNIT_DIR/pegcount-hep.socket.d" \
+        "$UNIT_DIR/$CAPTURE.service.d"
+    for user in "$CAPTURE" "$NAME"; do if getent passwd "$user" >/dev/null; then userdel "$user"; fi; done
     systemctl daemon-reload
-    say "removed configuration, ledger and user"
+    say "removed configuration, ledger and users"
 }
 
 action=install_all

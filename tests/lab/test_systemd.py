@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.collectors.hep.calls import beginning, end, later
+from tests.collectors.sip.flows import Exchange
 from tests.lab.asterisk import CACHE, LabUnavailable, only_one
 from tests.lab.debian import DebianLab, require_container_tools
 
@@ -41,6 +42,21 @@ kind = "asterisk_cdr"
 path = "{MASTER_CSV}"
 timezone = "UTC"
 settle_s = 0
+"""
+LIVE = f"""{SITE}
+[[source]]
+name = "live"
+kind = "sip"
+interface = "lo"
+"""
+WITHOUT_CAPABILITY = "/run/systemd/system/pegcount-capture.service.d/without.conf"
+SEND_SIP = """
+import base64, socket, sys
+for line in sys.stdin:
+    source, target, message = line.split()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("127.0.0.1", int(source)))
+        sender.sendto(base64.b64decode(message), ("127.0.0.1", int(target)))
 """
 SEND = """
 import base64, socket, sys
@@ -94,7 +110,7 @@ def service(debian: DebianLab) -> DebianLab:
     """Installed, stopped, and without a past; its configuration with both sources, the port held by systemd."""
     if debian.unit("pegcount", "LoadState") != "loaded":
         install(debian)
-    debian.run("systemctl", "stop", "pegcount-hep.socket", "pegcount.service")
+    debian.run("systemctl", "stop", "pegcount-hep.socket", "pegcount.service", "pegcount-capture.service")
     debian.run("systemctl", "reset-failed")
     debian.run("sh", "-c", "rm -rf /var/lib/pegcount/*")
     debian.write(CONFIG_FILE, TWO_SOURCES)
@@ -134,8 +150,14 @@ def eventually(what: str, seen: Any, wanted: Any, limit_s: float = 20.0) -> None
         time.sleep(0.3)
 
 
-def main_pid(debian: DebianLab) -> int:
-    return int(debian.unit("pegcount", "MainPID"))
+def main_pid(debian: DebianLab, unit: str = "pegcount") -> int:
+    return int(debian.unit(unit, "MainPID"))
+
+
+def process_of(debian: DebianLab, unit: str = "pegcount") -> dict[str, str]:
+    """What the kernel says of the unit's main process."""
+    lines = debian.run("cat", f"/proc/{main_pid(debian, unit)}/status").stdout.splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
 
 def state(debian: DebianLab, unit: str = "pegcount.service") -> str:
@@ -158,11 +180,7 @@ def test_it_is_active_only_after_it_said_that_it_is_ready(service: DebianLab) ->
 
 def test_it_runs_as_a_user_of_its_own_who_may_do_next_to_nothing(service: DebianLab) -> None:
     service.run("systemctl", "start", "pegcount")
-    process = dict(
-        line.split(":\t", 1)
-        for line in service.run("cat", f"/proc/{main_pid(service)}/status").stdout.splitlines()
-        if ":\t" in line
-    )
+    process = process_of(service)
     uid = service.run("id", "-u", "pegcount").stdout.strip()
     assert process["Uid"].split() == [uid] * 4
     assert uid != "0"
@@ -245,6 +263,48 @@ def test_without_its_group_it_says_which_file_it_may_not_read(service: DebianLab
     problem = next(one for one in status(service)["problems"] if one["about"] == "pbx")
     assert "Master.csv" in problem["text"] or "cdr-csv" in problem["text"], problem
     assert source(service, "hep")["state"] == "running"
+
+
+CAP_NET_RAW = 1 << 13
+
+
+def test_a_call_is_heard_live_by_a_service_that_may_capture_and_nothing_else(service: DebianLab) -> None:
+    service.write(CONFIG_FILE, LIVE)
+    service.run("systemctl", "start", "pegcount-capture", "pegcount")
+    capture, agent = process_of(service, "pegcount-capture"), process_of(service)
+    uids = [service.run("id", "-u", user).stdout.strip() for user in ("pegcount-capture", "pegcount")]
+    assert [capture["Uid"].split(), agent["Uid"].split()] == [[uids[0]] * 4, [uids[1]] * 4]
+    held = [int(capture[name], 16) for name in ("CapEff", "CapPrm", "CapAmb", "CapBnd")]
+    assert held == [CAP_NET_RAW] * 4
+    assert int(agent["CapEff"], 16) == int(agent["CapBnd"], 16) == 0
+    assert capture["NoNewPrivs"] == "1"
+    eventually("source", lambda: source(service, "live")["state"], "running")
+    call = Exchange("live", "127.0.0.1:5070", "127.0.0.1:5060", "101", "202").talk(0, 1, 6)
+    ports = ((one.src.rpartition(":")[2], one.dst.rpartition(":")[2], one.payload) for one in call)
+    lines = "\n".join(f"{src} {dst} {base64.b64encode(message).decode()}" for src, dst, message in ports)
+    service.run("/usr/bin/python3", "-c", SEND_SIP, stdin=lines)
+    eventually("calls", lambda: source(service, "live")["calls"], 1)
+    assert source(service, "live")["counters"]["messages"] == 7
+    exposure = service.run("systemd-analyze", "security", "--no-pager", "pegcount-capture.service").stdout
+    assert "OK" in exposure.splitlines()[-1], exposure
+
+
+def test_a_capture_that_cannot_be_is_told_with_its_cause(service: DebianLab) -> None:
+    def code() -> list[str]:
+        return [one["code"] for one in status(service)["problems"] if one["about"] == "live"]
+
+    service.write(CONFIG_FILE, LIVE)
+    service.run("systemctl", "start", "pegcount")
+    eventually("problem", code, ["capture_service_absent"])
+    service.run("mkdir", "-p", str(Path(WITHOUT_CAPABILITY).parent))
+    service.write(WITHOUT_CAPABILITY, "[Service]\nAmbientCapabilities=\n")
+    service.run("systemctl", "daemon-reload")
+    service.run("systemctl", "start", "pegcount-capture")
+    eventually("problem", code, ["capture_no_capability"], 60)
+    service.run("rm", WITHOUT_CAPABILITY)
+    service.run("systemctl", "daemon-reload")
+    service.run("systemctl", "restart", "pegcount-capture")
+    eventually("problem", code, [], 60)
 
 
 def test_a_stop_is_clean_and_quick(service: DebianLab) -> None:

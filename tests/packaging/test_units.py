@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.capture import capture
 from agent.cli.common import EX_CONFIG
 from agent.config.tables import Ledger
 from collectors.hep.config import HepConfig
 from collectors.io.datagrams import RECEIVE_BUFFER_BYTES
+from collectors.sip.kind import SipConfig
 
 UNITS = Path(__file__).resolve().parents[2] / "packaging/systemd"
 
@@ -24,6 +26,7 @@ def settings(unit: str) -> dict[str, list[str]]:
 
 SERVICE = settings("pegcount.service")
 SOCKET = settings("pegcount-hep.socket")
+CAPTURE = settings("pegcount-capture.service")
 
 
 def test_a_wrong_configuration_is_the_exit_status_that_systemd_does_not_restart() -> None:
@@ -40,6 +43,20 @@ def test_the_socket_is_the_one_that_a_hep_source_would_open_itself() -> None:
     assert SOCKET["ReceiveBuffer"] == [f"{RECEIVE_BUFFER_BYTES >> 20}M"]
 
 
+def test_the_capture_service_makes_the_socket_that_a_live_source_asks_at_and_can_do_nothing_else() -> None:
+    assert SipConfig().capture_socket.startswith(f"/run/{CAPTURE['RuntimeDirectory'][0]}/")
+    assert CAPTURE["CapabilityBoundingSet"] == CAPTURE["AmbientCapabilities"] == ["CAP_NET_RAW"]
+    assert CAPTURE["Group"] == SERVICE["Group"]
+    assert CAPTURE["User"] != SERVICE["User"]
+    assert CAPTURE["RestartPreventExitStatus"] == [str(EX_CONFIG)]
+    assert SipConfig().buffer_mb + 64 <= int(CAPTURE["MemoryMax"][0].removesuffix("M"))
+
+
+def test_the_capture_service_lets_the_agents_user_in_unless_it_is_told_another() -> None:
+    [option] = [one for one in capture.params if one.name == "agent_user"]
+    assert [option.default] == SERVICE["User"]
+
+
 def test_crashes_never_come_so_fast_that_systemd_gives_up() -> None:
     limit_s, starts = int(SERVICE["StartLimitIntervalSec"][0]), int(SERVICE["StartLimitBurst"][0])
     assert limit_s / int(SERVICE["RestartSec"][0]) <= starts
@@ -47,7 +64,7 @@ def test_crashes_never_come_so_fast_that_systemd_gives_up() -> None:
 
 def test_every_line_is_one_that_systemd_knows(tmp_path: Path) -> None:
     """systemd-analyze looks for the program too, so it gets one that is there."""
-    for unit in ("pegcount.service", "pegcount-hep.socket"):
+    for unit in ("pegcount.service", "pegcount-hep.socket", "pegcount-capture.service"):
         text = (UNITS / unit).read_text("utf-8").replace("/opt/pegcount/current/bin/pegcount", "/bin/true")
         (tmp_path / unit).write_text(text)
     try:
