@@ -30,8 +30,9 @@ class Limits(Bounds, frozen=True, kw_only=True):
     """Risk records in one hour of packet time: more than a technician reads; a flood from a million addresses would be a
     million records otherwise."""
 
-    message_bytes: int = 65_536
-    """The largest SIP message: a UDP datagram's size; RFC 3261 section 18.1.1 sends larger ones over TCP, rarely seen."""
+    message_bytes: int = 131_072
+    """The largest SIP message of a stream: a body of 64 kB, as gateways and conference servers send, and as much for its
+    header. Over UDP a datagram is the end."""
 
     rejects: int = 1_000
     """Rejects kept between two drains; more are only counted."""

@@ -8,7 +8,7 @@ from collectors.sip.dissect import Dissector
 from collectors.sip.packets import SipPacket
 from tests.collectors.net import wrap
 from tests.collectors.net.wrap import LINKS, TRANSPORTS, TUNNELS, every, fragments
-from tests.collectors.sip.flows import PBX, Exchange, ethernet, phone, track
+from tests.collectors.sip.flows import PBX, Exchange, ethernet, phone, sdp, track
 
 ENDS = {"IPv4": (phone(101), PBX), "IPv6": ("[2001:db8::1]:5060", "[2001:db8::2]:5060")}
 
@@ -82,6 +82,15 @@ def test_tunnels_in_tunnels_with_fragments_between_in_any_order_give_the_same_ca
         pieces = data.draw(st.permutations(pieces)) if len(pieces) < 20 else pieces[::-1]
         found += [message for one in pieces for message in dissector.feed(at_us, link, wrapped(one))]
     assert found == packets
+
+
+@pytest.mark.parametrize("transport", ["tcp", "sctp", "ws"])
+def test_a_message_with_a_body_of_64_kilobytes_is_whole(transport: str) -> None:
+    exchange = Exchange("a", *ENDS["IPv4"], "101", "102", transport=transport)
+    packets = [exchange.invite(0, body=sdp(more="a=x:" + "y" * 65_400 + "\r\n")), exchange.bye(1)]
+    assert len(packets[0].payload) > 65_536
+    assert carried(packets, transport) == packets
+    assert track(packets).counters["messages"] == 2
 
 
 def test_a_frame_that_nests_for_ever_ends() -> None:
