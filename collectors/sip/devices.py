@@ -32,7 +32,7 @@ class Devices:
     def __init__(self, own: Mapping[str, str] | None = None) -> None:
         self._own = _Patterns(own.items()) if own else None
         self.of_agent = lru_cache(REMEMBERED)(self._of_agent)
-        """The class that a User-Agent (bytes) names, or nothing."""
+        """The class that a User-Agent (its first AGENT_MAX_CHARS) names, or nothing."""
 
     def of_contact(self, agent: bytes, mobile: bool) -> str:
         """The class of a device that registers: `mobile` is what its contact says."""
@@ -79,7 +79,7 @@ def _built_in() -> _Patterns:
 
 
 def _shown(agent: bytes) -> str:
-    return text(agent[:AGENT_MAX_CHARS])
+    return text(agent[:AGENT_MAX_CHARS].strip())
 
 
 def says_mobile(uri: bytes, params: bytes) -> bool:

@@ -73,12 +73,13 @@ class Risks:
     ) -> None:
         self.limits = limits
         self.site = site
-        self.devices = devices
+        self._class_of = devices.of_agent
         self.counters = counters
         self.records = records
         self.origins: OrderedDict[str, Origin] = OrderedDict()
         self.good: OrderedDict[str, None] = OrderedDict()
-        """Partners: who registered, took registrations, or whose calls rang."""
+        """Partners: who registered, took registrations, or whose calls rang; in the order in which they were found to be. One
+        that goes is found again by what it does next."""
         self.watched: set[str] = set()
         """Origins that time itself may make a record of."""
         self.hour = 0
@@ -90,11 +91,14 @@ class Risks:
         """A request's User-Agent: scanners mostly say their names."""
         at = data.find(b"\r\nUser-Agent:")
         if at >= 0:
-            self.named(packet.src, data[at + 13 : data.find(b"\r\n", at + 13)].strip(), packet.at_us)
+            at += 13
+            agent = data[at : data.find(b"\r\n", at)][:AGENT_MAX_CHARS]
+            if self._class_of(agent) == "scanner":
+                self._named(packet.src, text(agent.strip()), packet.at_us)
 
-    def named(self, src: str, agent: bytes, at_us: int) -> None:
-        if self.devices.of_agent(agent[:AGENT_MAX_CHARS]) == "scanner" and self._is_attack(src):
-            self._happened(host(src), SCANNER, at_us, detail=text(agent))
+    def _named(self, src: str, agent: str, at_us: int) -> None:
+        if self._is_attack(src):
+            self._happened(host(src), SCANNER, at_us, detail=agent)
 
     def registered(self, src: str, registrar: str, aor: str) -> None:
         """An accepted REGISTER: this account is in order, and both ends are who they say they are."""
@@ -136,8 +140,9 @@ class Risks:
 
     def called(self, dialog: Dialog) -> None:
         """A call's first leg, once it is over."""
-        if dialog.user_agent:
-            self.named(dialog.src, dialog.user_agent.encode(), dialog.started_us)
+        agent = dialog.user_agent
+        if agent and self._class_of(agent.encode()) == "scanner":
+            self._named(dialog.src, agent, dialog.started_us)
         if dialog.answered_us or dialog.ringing_us:
             self._trust(host(dialog.src))
             self._trust(host(dialog.dst))
@@ -196,7 +201,6 @@ class Risks:
 
     def _trust(self, address: str) -> None:
         if address in self.good:
-            self.good.move_to_end(address)
             return
         if len(self.good) >= self.limits.risk_origins:
             self.good.popitem(last=False)

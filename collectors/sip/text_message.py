@@ -4,7 +4,7 @@ Laws
 - A segment is that of SMS, whatever carries it (3GPP TS 23.040 section 9.2.3.24.1, TS 23.038): where all characters are of
   the GSM 7 bit alphabet 160, or 153 each where there are more; else UTF-16 code units, 70 or 67 each. A pair of code units that
   stand for one character is not taken apart.
-- A message whose bytes are no text has one.
+- A message whose bytes are no text, or whose character set is not read, has one.
 """
 
 from msgspec import Struct
@@ -22,6 +22,12 @@ PLACES = {**dict.fromkeys(_BASIC, 1), **dict.fromkeys(_EXTENDED, 2)}
 GSM_ONE, GSM_EACH = 160, 153
 UCS2_ONE, UCS2_EACH = 70, 67
 """One alone, and each of several: six octets of each go to the header that joins them."""
+
+CHARSETS = {
+    **{name: name for name in ("utf-8", "utf-16", "utf-16be", "utf-16le", "iso-8859-1", "iso-8859-15", "windows-1252")},
+    "us-ascii": "ascii",
+}
+"""Those that are read. Not every name that Python knows: some of its codecs take quadratic time, or are no character sets."""
 
 RP_DATA = (0, 1)
 """RP-MTI of a short message itself (3GPP TS 24.011 section 8.2.2); the others acknowledge."""
@@ -67,8 +73,8 @@ def segments(content: Content) -> int:
     if not content.kind.startswith(b"text/") and content.kind:
         return 1
     try:
-        told = content.body.decode(content.charset)
-    except (UnicodeDecodeError, LookupError):
+        told = content.body.decode(CHARSETS[content.charset.lower()])
+    except (KeyError, UnicodeDecodeError):
         return 1
     places = [PLACES.get(character, 0) for character in told]
     if all(places):

@@ -27,7 +27,7 @@ def text(words: str, charset: str = "utf-8", kind: bytes = b"text/plain") -> Con
         (text("€" * 81), 2),
         (text("a" * 152 + "€" + "a" * 152), 3),
         (text("a" * 152 + "€" + "a" * 151), 2),
-        (text("é" * 160, "latin-1"), 1),
+        (text("é" * 160, "iso-8859-1"), 1),
         (text("я" * 70), 1),
         (text("я" * 71), 2),
         (text("я" * 134), 2),
