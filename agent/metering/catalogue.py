@@ -10,6 +10,8 @@ METERS: dict[str, tuple[str, str]] = {
     "seat.day": ("seat-day", "a seat and local day, with its level"),
     "feature.use": ("use", "use of a feature by a seat"),
     "message": ("message", "a text message that was sent, with its segments where the source shows them"),
+    "media.gb": ("GB", "media of a call, both ways: octets of RTP payload (UDPTL for T.38), 1 GB = 10^9 octets"),
+    "fax.pages": ("page", "pages of a fax that the far machine confirmed, and whether by T.38"),
 }
 """meter -> (unit, meaning)"""
 

@@ -40,7 +40,7 @@ class Booking(Struct, frozen=True, gc=False):
 
 
 NOTHING = Booked()
-_DETAIL_NAMES = {"call": "outcome", "feature.use": "feature"}
+_DETAIL_NAMES = {"call": "outcome", "feature.use": "feature", "fax.pages": "t38"}
 _UNITS = {meter: unit for meter, (unit, _) in METERS.items()} | dict.fromkeys(RISKS, RISK_UNIT)
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
+from agent.metering import media
 from agent.metering.catalogue import DAILY
 from agent.metering.charge import UNIT, Charge, Measure, SeatUse, Slot, minutes_amount
 from agent.metering.classes import CACHE_ENTRIES, Dialled, classify
@@ -32,6 +33,13 @@ def billed_seconds(talk_ms: int, increment_s: int, minimum_s: int) -> int:
     """Started increments count whole, and no answered call is below the minimum: 61 s at 60/60 is 120 s."""
     increments = -(-talk_ms // (increment_s * 1000))
     return max(increments * increment_s, minimum_s)
+
+
+def _media(call: Call, subject: str, day: str) -> Iterator[Measure]:
+    if octets := media.octets(call):
+        yield Measure(Slot("media.gb", subject, day), media.volume_amount(octets), {"octets": octets})
+    if pages := media.pages(call):
+        yield Measure(Slot("fax.pages", subject, day, detail="yes"), pages * UNIT, {})
 
 
 INBOUND = Dialled("inbound")
@@ -68,6 +76,8 @@ class Meter:
             slot = Slot("voice.minutes", subject, day, dialled.call_class, dialled.country)
             if billed_s or not call.partial:
                 measures.append(Measure(slot, minutes_amount(billed_s), {"billed_s": billed_s, "talk_ms": talk_ms}))
+        if call.media:
+            measures += _media(call, subject, day)
         if call.features:
             measures += self._features(call, subject, day)
         seats = self._seats_of(call, caller_seat, day)
@@ -116,6 +126,8 @@ class Meter:
         for name, value in (("status", call.status), ("cause", call.cause), ("attestation", call.attestation)):
             if value:
                 told[name] = value
+        if call.media:
+            told.update(media.quality(call))
         return told
 
     def is_withheld(self, call: Call) -> bool:
