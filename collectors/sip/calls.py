@@ -10,7 +10,7 @@ Laws
 
 from collectors.records import FeatureUse, Record
 from collectors.sip import dialog as machine
-from collectors.sip import offers
+from collectors.sip import offers, quality
 from collectors.sip.address import listed, same_number, tag, text, uri_of, user
 from collectors.sip.address import short as shortened
 from collectors.sip.brief import Brief, to_tag
@@ -43,6 +43,10 @@ PROGRESS = frozenset((181, 182))
 RINGS = frozenset((180, 183))
 """Provisional answers by which the caller hears something: it rings, or early media (RFC 6076 section 4.3). 181, 182 and 199
 tell the caller nothing of the called phone."""
+
+
+REPORTING = frozenset((b"PUBLISH", b"NOTIFY"))
+"""Requests that may carry a phone's report of voice quality (RFC 6035)."""
 
 
 class Calls(Table):
@@ -258,6 +262,9 @@ class Calls(Table):
         """Any other request: a sign of life of its dialog, and read for what is wrong with it."""
         if message is None:
             read(data, short, self.counters)
+        if self.desk is not None and short[0] in REPORTING:
+            for report in quality.of_body(packet.at_us, data):
+                self.report(self.desk, report)
         thread = self.threads.get(short[2])
         dialog = hop_of(thread, packet) if thread else None
         if dialog is not None:
@@ -308,6 +315,8 @@ class Calls(Table):
             dialog, tags_of(message or read(data, short, self.counters))
         ):
             return
+        if self.desk is not None:
+            quality.of_bye(self.desk, dialog, packet.src == dialog.src, packet.at_us, data)
         if dialog.phase != ENDED:
             machine.hang_up(dialog, packet.src, packet.dst, packet.at_us)
             if may_tell(data):
@@ -395,6 +404,8 @@ class Calls(Table):
         dialog.last_us = packet.at_us
         if self.desk is not None:
             offers.answer(self.desk, dialog, packet.src == dialog.src, short[1], short[3], data)
+            if short[3].endswith(b" BYE"):
+                quality.of_bye(self.desk, dialog, packet.src == dialog.src, packet.at_us, data)
         if dialog.asked or short[1] in GONE:
             self._asked(dialog, packet, data, short, message)
 

@@ -230,6 +230,14 @@ class Desk:
 
     # --- what is reported
 
+    def knows(self, serial: int) -> bool:
+        return serial in self.sessions
+
+    def ends(self, serial: int, of_caller: bool) -> tuple[str, str]:
+        """Where one end of a dialog receives media, and where the other does, as announced."""
+        _, _, caller, callee = announced(self.sessions[serial], True)
+        return (caller, callee) if of_caller else (callee, caller)
+
     def _rtcp(self, session: Session, to: int, at_us: int, data: bytes) -> None:
         self.counters["rtcp"] += 1
         session.rtcp_us = at_us

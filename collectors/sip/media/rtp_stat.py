@@ -22,10 +22,11 @@ FIELDS_MAX = 64
 Fields = dict[str, Sequence[str]]
 
 
-def reports(value: bytes, at_us: int, call_id: bytes = b"") -> list[Report]:
-    """One header's value: the stream that its sender received, and the one that it sent."""
+def reports(value: bytes, at_us: int, call_id: bytes = b"", ends: tuple[str, str] = ("", "")) -> list[Report]:
+    """One header's value: the stream that its sender received, and the one that it sent. `ends`: this end of the media and the
+    far one, where the value does not say."""
     fields = _fields(value)
-    local, remote = _address(fields, 0), _address(fields, 1)
+    local, remote = _address(fields, 0) or ends[0], _address(fields, 1) or ends[1]
     lost, received = _number(fields, "PL", 0), _number(fields, "PR", 0)
     expected = _number(fields, "ER", 0)
     if expected is None and received is not None and lost is not None:
