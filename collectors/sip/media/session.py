@@ -50,7 +50,7 @@ class Session(Struct, array_like=True):
 
     def last_us(self) -> int:
         """The last sign of life of its media; 0 where there was none."""
-        return max((stream.last_us for stream in self.streams), default=0) or self.rtcp_us
+        return max(self.rtcp_us, *(stream.last_us for stream in self.streams), 0)
 
 
 def flows(session: Session) -> tuple[MediaFlow, ...]:

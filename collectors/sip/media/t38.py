@@ -59,7 +59,7 @@ def take(fax: Fax, from_caller: bool, data: bytes) -> bool:
     if found is None:
         return False
     primary, at = found
-    behind = 0 if side.next < 0 else sequence - side.next & 0xFFFF
+    behind = RECOVER_MAX if side.next < 0 else sequence - side.next & 0xFFFF
     if behind >= 0x8000:
         return True  # seen before, or recovered
     for packet in reversed(_secondary(data, at)[: min(behind, RECOVER_MAX)]):
