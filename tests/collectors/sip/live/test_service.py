@@ -14,11 +14,14 @@ import pytest
 from msgspec import structs
 
 from collectors.contract import Context, SourceError, SourceMisconfigured, SourceUnavailable
+from collectors.sip.dissect import Dissector
 from collectors.sip.kind import KIND, SipConfig
 from collectors.sip.live.client import CaptureClient
 from collectors.sip.live.source import Frame
+from collectors.sip.live.stream import LiveStream
 from collectors.sip.packets import SipPacket
-from tests.collectors.sip.flows import Exchange, in_order, register, split_address, track
+from collectors.sip.tracker import Tracker
+from tests.collectors.sip.flows import Exchange, ethernet, in_order, ip, pcap, register, split_address, udp
 from tests.collectors.sip.live.memory import Kept
 from tests.collectors.sip.live.network import Network, network
 
@@ -258,8 +261,6 @@ async def test_frames_between_two_hosts_with_tags_in_them_are_heard_on_the_wire(
         network.switch(interface, True)
     service = Service(tmp_path, network, "veth0")
     client = await heard(service)
-    from tests.collectors.sip.flows import ethernet, ip, udp
-
     src, dst = "192.0.2.1:5060", "192.0.2.2:5060"
     packet = ip(src, dst, 17, udp(src, dst, TALK[0].payload))
     frames = [ethernet(packet), ethernet(packet, [(0x8100, 7)]), ethernet(packet, [(0x88A8, 7), (0x8100, 8)])]
@@ -361,11 +362,21 @@ async def test_where_no_service_is_the_agent_says_so(tmp_path: Path) -> None:
     assert "systemctl enable --now pegcount-capture" in told.value.hint
 
 
-async def test_frames_of_many_calls_come_in_order(service: Service) -> None:
+async def test_many_calls_come_in_order_and_are_the_same_as_from_a_file(service: Service) -> None:
     calls = in_order(*(Exchange(f"m{n}", PHONE, PROXY, str(100 + n), "300").talk(n, n + 1, n + 2) for n in range(200)))
     client = await heard(service)
     service.send(calls)
     frames = await taken(client, len(calls))
     assert payloads(frames) == [packet.payload for packet in calls]
-    assert len(track(calls).legs) == 200
     await client.close()
+    path = service.folder / "heard.pcap"
+    path.write_bytes(pcap([(frame.at_us, frame.data) for frame in frames]))
+    assert KIND.read is not None
+    batches = list(KIND.read(path, KIND.config()))
+    tracker = Tracker()
+    stream = LiveStream(Dissector(), tracker)
+    stream.feed(frames)
+    tracker.finish(frames[-1].at_us)
+    records, _ = stream.drain()
+    assert [record for batch in batches for record in batch.records] == records
+    assert len(records) == 200
