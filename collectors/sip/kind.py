@@ -37,7 +37,7 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     keylog: str = ""
     decode_as: tuple[Annotated[str, Meta(pattern=r"^[a-z0-9._]+==[0-9a-z.:-]+,[a-z0-9._-]+$")], ...] = ()
     ports: tuple[str, ...] = ("5060-5061", "5080")
-    tunnels: tuple[Literal["gre", "erspan", "vxlan", "ipip", "gtp", "pppoe"], ...] = ()
+    tunnels: tuple[Literal["gre", "erspan", "vxlan", "geneve", "ipip", "gtp", "pppoe"], ...] = ()
     media_ports: tuple[str, ...] = ()
     capture_socket: str = "/run/pegcount/capture.sock"
     buffer_mb: Annotated[int, Meta(ge=16, le=4_096)] = 64

@@ -61,8 +61,8 @@ _IPV6_OPTIONS, _IPV6_FRAGMENT, _AUTHENTICATION = (0, 43, 60), 44, 51
 _IPV6_HEADERS_MAX = 3
 
 TUNNEL_PROTOCOLS = {"gre": (47,), "erspan": (47,), "ipip": (4, 41)}
-TUNNEL_UDP_PORTS = {"vxlan": (4789, 8472), "gtp": (2152,)}
-"""RFC 7348; 8472 is what Linux took before it, and still does unless told. TS 29.281 section 4.4.2."""
+TUNNEL_UDP_PORTS = {"vxlan": (4789, 8472), "geneve": (6081,), "gtp": (2152,)}
+"""RFC 7348; 8472 is what Linux took before it, and still does unless told. RFC 8926; TS 29.281 section 4.4.2."""
 
 SIP_STARTS = frozenset({b"SIP/"} | {(method + b" ")[:4] for method in METHODS})
 """How a datagram of SIP begins: an answer, or a request of a method that is known."""

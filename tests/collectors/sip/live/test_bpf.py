@@ -114,6 +114,7 @@ def test_tunnels_pass_where_they_are_asked_for() -> None:
         "erspan": ip(A, FAR, 47, bytes(40)),
         "ipip": ip(A, FAR, 4, bytes(40)),
         "vxlan": ip(A, FAR, 17, udp(A, "10.0.0.10:4789", bytes(40))),
+        "geneve": ip(A, FAR, 17, udp(A, "10.0.0.10:6081", bytes(40))),
         "gtp": ip(A, FAR, 17, udp(A, "10.0.0.10:2152", bytes(40))),
     }
     for name, packet in carried.items():
@@ -187,7 +188,7 @@ def test_of_whole_packets_that_do_not_look_like_sip_the_filter_says_what_tcpdump
 
 FULL = program(
     parse_ports([str(port) for port in range(5000, 5000 + 2 * RANGES_MAX, 2)]),
-    ("gre", "erspan", "vxlan", "ipip", "gtp", "pppoe"),
+    ("gre", "erspan", "vxlan", "geneve", "ipip", "gtp", "pppoe"),
     "rtp",
     parse_ports([f"{port}-{port + 1}" for port in range(20_000, 20_000 + 4 * RANGES_MAX, 4)]),
 )
