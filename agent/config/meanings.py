@@ -68,13 +68,14 @@ KEYS: dict[str, str] = {
     "source.sip.path": "The capture file (pcap or pcapng). It is read once, to its end. Either this or `interface`.",
     "source.sip.interface": "The network interface to capture on, such as `eth0`; `any` for all of them.",
     "source.sip.engine": (
-        "What captures: `afpacket`, the service pegcount-capture; `dumpcap`, Wireshark's own. With `pyshark` a file is read "
-        "through tshark, for what Wireshark dissects and this program does not."
+        "What captures: `afpacket`, the service pegcount-capture; `dumpcap`, Wireshark's own; `pyshark`, dumpcap and "
+        "tshark. With `pyshark` a file is read through tshark too, for what Wireshark dissects and this program does not."
     ),
     "source.sip.ring": (
-        "With `dumpcap`: capture through a ring of files on the disk, as large as `buffer_mb`, which outlives the agent; "
+        "With `dumpcap` and `pyshark`: through a ring of files on the disk, `buffer_mb` in all, which outlives the agent; "
         "`false`: through a pipe, which leaves nothing on the disk."
     ),
+    "source.sip.restart_packets": "With `pyshark` on an interface: after how many packets tshark is replaced; it forgets none.",
     "source.sip.keylog": "The TLS key log (NSS format) of the calls in `path`, for tshark.",
     "source.sip.decode_as": "What tshark is to decode as what (its `-d`), such as `tcp.port==5071,sip`.",
     "source.sip.ports": (

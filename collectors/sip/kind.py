@@ -42,6 +42,7 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     capture_socket: str = "/run/pegcount/capture.sock"
     buffer_mb: Annotated[int, Meta(ge=16, le=4_096)] = 64
     ring: bool = True
+    restart_packets: Annotated[int, Meta(ge=1_000, le=10_000_000)] = 20_000
     media: MediaSetting = "off"
     pbx: tuple[str, ...] = ()
     trunks: dict[str, str] = {}
@@ -51,10 +52,10 @@ class SipConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 
     def __post_init__(self) -> None:
         """Raises ValueError, so that a wrong configuration is told with its place in the file."""
-        if (self.keylog or self.decode_as) and (self.engine != "pyshark" or self.interface):
-            raise ValueError('`keylog` and `decode_as` are for a file that is read with engine = "pyshark"')
-        if self.engine == "pyshark" and self.interface:
-            raise ValueError('engine = "pyshark" reads capture files only')
+        if (self.keylog or self.decode_as) and self.engine != "pyshark":
+            raise ValueError('`keylog` and `decode_as` are for tshark: set engine = "pyshark"')
+        if self.keylog and self.interface:
+            raise ValueError("`keylog` is for a capture file: a tshark that is replaced loses the keys of a connection")
         if self.engine == "pyshark" and self.media != "off":
             raise ValueError('engine = "pyshark" gives signalling only: leave `media` off')
         for key, texts in (("ports", self.ports), ("media_ports", self.media_ports)):

@@ -31,6 +31,12 @@ def _dumpcap(config: "SipConfig", context: Context) -> PacketSource:
     return DumpcapSource(context.folder, config.interface, expression, config.buffer_mb if config.ring else 0)
 
 
+def _pyshark(config: "SipConfig", context: Context) -> PacketSource:
+    from collectors.sip.live.dissected import DissectedSource
+
+    return DissectedSource(_dumpcap(config, context), config.decode_as, config.restart_packets)
+
+
 ENGINES: Mapping[str, Callable[["SipConfig", Context], PacketSource]] = MappingProxyType(
-    {"afpacket": _afpacket, "dumpcap": _dumpcap}
+    {"afpacket": _afpacket, "dumpcap": _dumpcap, "pyshark": _pyshark}
 )

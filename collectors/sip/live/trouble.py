@@ -112,6 +112,12 @@ CAUSES: Mapping[str, Cause] = MappingProxyType(
             "refuses to start it.",
             "Add both to CapabilityBoundingSet= of pegcount.service and clear NoNewPrivileges=, or use the engine afpacket.",
         ),
+        "tshark_absent": Cause(
+            SourceMisconfigured,
+            "tshark is not installed",
+            'engine = "pyshark" reads through Wireshark\'s tshark, which is not there.',
+            "apt install tshark, or use another engine.",
+        ),
         "capture_disk_full": Cause(
             SourceUnavailable,
             "No room for what is captured",

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 from pyshark.capture.capture import Capture
 from pyshark.tshark.output_parser.tshark_ek import TsharkEkJsonParser
 
-from collectors.contract import SourceMisconfigured
+from collectors.sip.live.trouble import trouble
 from collectors.sip.wireshark.dissection import EXPANDED, Dissection, dissection
 
 PREFERENCES = {
@@ -61,8 +61,9 @@ class Tshark(Capture):  # type: ignore[misc]
         Raises SourceMisconfigured where there is no tshark."""
         program = shutil.which("tshark")
         if program is None:
-            raise SourceMisconfigured("tshark is not installed", "apt install tshark, or use another engine")
+            raise trouble("tshark_absent", "tshark is not installed")
         self.failure = ""
+        self.started = asyncio.Event()
         self.process: Any = None
         self._program = program
         self._stdin = stdin
@@ -91,6 +92,7 @@ class Tshark(Capture):  # type: ignore[misc]
         )
         self._create_stderr_handling_task(self.process.stderr)
         self._created_new_process(command, self.process)
+        self.started.set()
         return self.process
 
     def _setup_tshark_output_parser(self) -> Parser:
