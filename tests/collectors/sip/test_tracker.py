@@ -46,7 +46,7 @@ def _one(chance: random.Random, number: int) -> list[list[SipPacket]]:
     caller, callee = (str(chance.randint(101, 105)) for _ in range(2))
     a = Exchange(f"a{number}", phone(int(caller)), PBX, caller, callee)
     b = Exchange(f"b{number}", PBX, phone(int(callee)), caller, callee)
-    kind = chance.randrange(7)
+    kind = chance.randrange(12)
     if kind == 0:
         return [a.talk(start, start + 4, start + 30), b.talk(start + 0.1, start + 3.9, start + 30)]
     if kind == 1:
@@ -73,12 +73,46 @@ def _one(chance: random.Random, number: int) -> list[list[SipPacket]]:
             [refer, b.answer(start + 9.1, 202, "3 REFER", by="caller")],
             c.talk(start + 9.2, start + 15, start + 60),
         ]
+    if kind == 6:  # a call that was up before, on both sides
+        return [
+            [*_again(a, start, 5), a.bye(start + 30), a.bye_ok(start + 30.1)],
+            [b.bye(start + 30), b.bye_ok(start + 31)],
+        ]
+    if kind == 7:  # redirected under another Call-ID
+        moved = a.answer(start + 1, 302, headers=[("Contact", "<sip:104@10.0.2.4>")])
+        c = Exchange(f"c{number}", phone(int(caller)), "10.0.2.4:5060", caller, "104")
+        return [[*a.ring(start), moved, a.ack(start + 1.1)], c.talk(start + 1.5, start + 5, start + 9)]
+    if kind == 8:  # dialled digit by digit, and held
+        more = Exchange(f"a{number}", a.src, a.dst, caller, callee + "0", from_tag=a.from_tag)
+        packets = [
+            a.invite(start),
+            a.answer(start + 0.1, 484),
+            more.invite(start + 5, cseq=2),
+            more.accept(start + 6, cseq=2),
+        ]
+        return [[*packets, *_again(more, start + 9, 3, sdp("sendonly")), more.bye(start + 20)]]
+    if kind == 9:  # recorded
+        headers = [("Require", "siprec"), ("Session-ID", "0" * 31 + "1")]
+        r = Exchange(f"r{number}", PBX, "10.0.0.50:5060", "pbx", "recorder", headers=headers)
+        body = sdp() + f'<nameID aor="sip:{caller}@x"/>application/rs-metadata'
+        invite = r.invite(start + 1, body=body)
+        return [
+            a.talk(start, start + 4, start + 30),
+            [invite, r.accept(start + 1.1), r.bye(start + 30), r.bye_ok(start + 30.1)],
+        ]
+    if kind == 10:  # a box that fills
+        body = f"Voice-Message: {number}/0"
+        return [[a.request(start, "NOTIFY", 5, headers=[("Event", "message-summary")], body=body)]]
     junk = bytes(chance.randrange(256) for _ in range(30))
     data = a.invite(start).payload
     return [
         [SipPacket(at(start), "udp", CARRIER, PBX, junk + data), SipPacket(at(start), "tcp", CARRIER, PBX, data[:200])],
         [SipPacket(at(start + 1), "tcp", CARRIER, PBX, data[200:])],
     ]
+
+
+def _again(one: Exchange, seconds: float, cseq: int, body: str = "") -> list[SipPacket]:
+    return [one.request(seconds, "INVITE", cseq, body=body or sdp()), one.accept(seconds + 0.1, cseq=cseq)]
 
 
 def run(tracker: Tracker, packets: list[SipPacket]) -> Out:
