@@ -31,4 +31,4 @@ def cause_of(message: Message) -> int:
 
 def may_tell(data: bytes) -> bool:
     """Whether these octets may have a Reason header at all: for messages that are not read otherwise."""
-    return data.find(b"eason:") >= 0 or data.find(b"EASON") >= 0 or data.find(b"eason ") >= 0
+    return data.find(b"eason") >= 0 or data.find(b"EASON") >= 0

@@ -8,6 +8,7 @@ Laws
 """
 
 from collectors.sip.address import text
+from collectors.sip.sdp import address_of
 
 UNIQUE_DIGITS = 6
 """A session id of that many digits is no constant and no counter: RFC 8866 recommends an NTP timestamp, which has ten."""
@@ -21,13 +22,16 @@ _NO_PORT = frozenset((b"0", b"9", b""))
 
 def origin_of(body: bytes) -> str:
     """The mark of the session description in this body, or nothing."""
-    _, found, rest = body.partition(b"\no=")
-    origin = rest.partition(b"\n")[0].rstrip(b"\r")
-    parts = origin.split(b" ")
-    if not found or len(parts) < 2 or len(parts[1]) < UNIQUE_DIGITS or len(origin) > ORIGIN_MAX_BYTES:
+    at = body.find(b"\no=") + 3
+    if at < 3:
         return ""
-    address = rest.partition(b"\nc=")[2].partition(b"\n")[0].rstrip(b"\r").rpartition(b" ")[2]
-    port = rest.partition(b"\nm=")[2].partition(b" ")[2].partition(b" ")[0].partition(b"/")[0]
+    origin = body[at : body.find(b"\n", at)].rstrip(b"\r")
+    parts = origin.split(b" ", 2)
+    if len(parts) < 2 or len(parts[1]) < UNIQUE_DIGITS or len(origin) > ORIGIN_MAX_BYTES:
+        return ""
+    address, media = address_of(body), body.find(b"\nm=", at)
+    line = body[media : body.find(b"\n", media + 1)] if media >= 0 else b""
+    port = line.partition(b" ")[2].partition(b" ")[0].partition(b"/")[0]
     if address in _NOWHERE or port in _NO_PORT or len(address) > ORIGIN_MAX_BYTES:
         return ""
     return text(b"%b %b %b" % (origin, address, port[:5]))

@@ -27,9 +27,9 @@ class Recorded(Struct, frozen=True, gc=False):
 
 
 def is_recording(message: Message) -> bool:
-    if b"siprec" in message.get(b"Require").lower() or b"+sip.src" in message.get(b"Contact").lower():
+    if b"Require" in message.first and b"siprec" in message.get(b"Require").lower():
         return True
-    return b"application/rs-metadata" in message.body
+    return message.body.find(b"rs-metadata") >= 0 or message.get(b"Contact").find(b"+sip.src") >= 0
 
 
 def recorded(message: Message) -> Recorded:

@@ -40,7 +40,11 @@ def passes_fax(body: bytes) -> bool:
 
 def address_of(body: bytes) -> bytes:
     """Where media is awaited: the first connection address."""
-    return body.partition(b"\nc=")[2].partition(b"\n")[0].rstrip(b"\r").rpartition(b" ")[2]
+    at = body.find(b"\nc=") + 3
+    if at < 3:
+        return b""
+    line = body[at : body.find(b"\n", at)].rstrip(b"\r")
+    return line[line.rfind(b" ") + 1 :]
 
 
 G711 = frozenset((b"0", b"8"))
