@@ -1,7 +1,7 @@
 """A capture file as batches.
 
 Laws
-- The legs of a call come in one batch. Batches are made every BATCH_PACKETS packets, so that memory stays bounded.
+- The legs of a call come in one batch. Batches are made every BATCH_PACKETS of SIP, so that memory stays bounded.
 - A file that breaks off or goes wrong gives everything before, and a `Reject` that says where. A file that is no capture at
   all raises SourceMisconfigured.
 """
@@ -82,13 +82,14 @@ class Capture(Struct):
 
     def _batches(self, reader: Reader, tracker: Tracker) -> Iterator[Batch]:
         damage: tuple[Reject, ...] = ()
-        due = BATCH_PACKETS
+        fed = 0
         try:
             feed = tracker.feed
             for packet in reader:
                 feed(packet)
-                if reader.packets >= due:
-                    due = reader.packets + BATCH_PACKETS
+                fed += 1
+                if fed == BATCH_PACKETS:
+                    fed = 0
                     yield self._batch(reader, tracker, ())
         except Damaged as fault:
             damage = (_damage(self.path, fault, reader.at_us),)
