@@ -1,7 +1,8 @@
 """Requests outside of calls: REGISTER, MESSAGE, SUBSCRIBE and REFER. Only those that were accepted count.
 
 Laws
-- A transaction is a Call-ID and a CSeq, so that a request which a proxy passes on is one, however many hops show it.
+- A transaction is a Call-ID and a CSeq, so that a request which a proxy passes on is one, however many hops show it; once it
+  was refused, other words from the same address are another try.
 - The first 2xx counts, also after another answer: a proxy asks elsewhere. A request that gets no answer, or a refusal, makes no
   record; it is counted, and `risk` hears of a REGISTER that was refused with its credentials.
 """
@@ -50,7 +51,9 @@ class Registrar:
         method, _, call_id, cseq = short
         key = call_id + b"\0" + cseq
         known = self.transactions.get(key)
-        if known is not None:
+        if known is not None and _is_another_try(known, packet, data):
+            del self.transactions[key]
+        elif known is not None:
             if known.src == packet.src:
                 self.counters["retransmissions"] += 1
             else:
@@ -158,6 +161,12 @@ class Registrar:
 
     def restore(self, transactions: dict[bytes, Transaction]) -> None:
         self.transactions = OrderedDict(transactions)
+
+
+def _is_another_try(known: Transaction, packet: SipPacket, data: bytes) -> bool:
+    """Whether a request with the same Call-ID and CSeq is none that was sent again, which would have the same bytes (RFC 3261
+    section 17.1.2.2): SIPVicious tries all its passwords under one, and some phones do not count on after a challenge."""
+    return known.src == packet.src and known.status != 0 and not known.done and known.data != data
 
 
 def _is_stale(answer: bytes) -> bool:

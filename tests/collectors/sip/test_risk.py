@@ -66,6 +66,19 @@ def test_passwords_tried_by_the_hundred_on_one_account_are_guesses() -> None:
     assert codes == ["risk.register_failing", "risk.register_guessing"]
 
 
+def test_passwords_tried_under_one_sequence_number_are_tries_all_the_same() -> None:
+    """As SIPVicious does it: Call-ID and CSeq stay, branch and response change."""
+    tries = [
+        packet
+        for n in range(320)
+        for packet in register(
+            n / 10, "101", src=STRANGER, cseq=2, status=401, headers=[("Authorization", f'Digest response="{n}"')]
+        )
+    ]
+    assert [risk.code for risk in track(tries, end=60).risks] == ["risk.register_failing", "risk.register_guessing"]
+    assert track([*tries[:2], *tries[:2]], end=60).counters["retransmissions"] == 1
+
+
 def test_a_phone_with_a_wrong_password_is_failing_however_long_it_tries() -> None:
     """Each half a minute for six hours: no attack."""
     tries = [packet for n in range(720) for packet in wrong(n * 30, "101", cseq=n + 2)]
