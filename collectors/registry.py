@@ -7,5 +7,6 @@ from collectors.asterisk_cdr.kind import KIND as ASTERISK_CDR
 from collectors.contract import Kind
 from collectors.hep.kind import KIND as HEP
 from collectors.sip.kind import KIND as SIP
+from collectors.syslog.kind import KIND as SYSLOG
 
-KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (ASTERISK_CDR, SIP, HEP)})
+KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (ASTERISK_CDR, SIP, HEP, SYSLOG)})

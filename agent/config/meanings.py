@@ -100,6 +100,17 @@ KEYS: dict[str, str] = {
         "built-in table; `*` stands for anything."
     ),
     "source.sip.calls": "How many calls are followed at once; beyond, the oldest is handed in as it stands.",
+    "source.syslog.listen": "Address and port to listen on: UDP, or with `tcp://` before it; or a list of them.",
+    "source.syslog.senders": "Addresses and networks that are listened to; needed as soon as an address is not loopback.",
+    "source.syslog.journal_limit_mb": "How much disk the messages may take that wait for the ledger.",
+    "source.syslog.calls": "How many calls are followed at once; beyond, the oldest is handed in as it stands.",
+    "source.syslog.pbx": "Addresses (`ip` or `ip:port`) of one phone system that speaks from several of them.",
+    "source.syslog.trunks": 'Names of trunks, each with its address: `{ carrier = "198.51.100.7" }`.',
+    "source.syslog.services": 'Numbers that a feature answers: `{ 300 = "auto_attendant" }`.',
+    "source.syslog.devices": (
+        'Patterns of User-Agents and what kind of device they are: `{ "MyPhone*" = "desk_phone" }`. They go before the '
+        "built-in table; `*` stands for anything."
+    ),
     "source.hep.listen": "Address and port to listen on: UDP, or with `tcp://` or `tls://` before it; or a list of them.",
     "source.hep.password": "What chunk 14 of every packet must hold; needed as soon as an address is not loopback.",
     "source.hep.tls_certificate": "PEM file with our certificate and its chain, for `tls://`.",

@@ -8,8 +8,6 @@ Laws
 - Every packet is counted under exactly one of `sip`, `reports`, `keepalive`, `other_protocol` and `rejected`.
 """
 
-from collections.abc import Sequence
-
 import msgspec
 from msgspec import Struct
 
@@ -18,17 +16,9 @@ from collectors.hep.decode import SIP, Content, Malformed, decode, reject
 from collectors.hep.framing import HepFramer
 from collectors.hep.quality import reports
 from collectors.io.origin import CHUNK, DATAGRAM, END, RESTART, UNKNOWN, Origin
-from collectors.records import Record, Reject
+from collectors.sip.heard import HeardStream
 from collectors.sip.packets import SipPacket
 from collectors.sip.tracker import Tracker
-
-REJECTS_MAX = 1_000
-"""Rejects kept between two drains, as the tracker does: anybody who can reach the port can send rubbish. More are only
-counted."""
-
-CLOCK_STEP_US = 3_600_000_000
-"""A packet that is older than the newest by more than an hour tells that the sender's clock was set back; by less, that
-two senders' clocks differ or a datagram came late."""
 
 FAULTS_MAX = 100
 """Packets of one connection that could not be read, or had not the key, until it is cut: its sender speaks something else, or
@@ -48,7 +38,6 @@ COUNTERS = (
     "other_protocol",
     "rejected",
     "auth_failed",
-    "rejects_not_kept",
     "packets_unfinished",
 )
 
@@ -71,19 +60,15 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(State).decode
 
 
-class HepStream:
+class HepStream(HeardStream):
     """`key`: what the packets' authentication key must be; empty: they need none. `clocks`: whether the senders' clocks are
     held against the times of receipt; those of a file say nothing."""
 
     def __init__(self, tracker: Tracker, key: bytes = b"", *, clocks: bool = True) -> None:
-        self._counts = dict.fromkeys(COUNTERS, 0)
-        self._tracker = tracker
+        super().__init__(tracker, COUNTERS)
         self._key = key
         self._clocks = Clocks(self._counts) if clocks else None
-        self._rejects: list[Reject] = []
         self._connections: dict[int, Connection] = {}
-        self._to_cut: list[int] = []
-        self._newest_us = 0
 
     def feed(self, origin: Origin, data: bytes, received_us: int, position: str) -> None:
         """A datagram, or what a connection brought."""
@@ -115,9 +100,7 @@ class HepStream:
             at_us = self._clocks.instant(f"{origin.host} {found.capture_id}", found.at_us, received_us)
         if found.protocol == SIP:
             self._counts["sip"] += 1
-            if not 0 <= self._newest_us - at_us <= CLOCK_STEP_US:
-                self._newest_us = at_us
-            self._tracker.feed(SipPacket(at_us, found.transport, found.src, found.dst, found.payload))
+            self._track(SipPacket(at_us, found.transport, found.src, found.dst, found.payload))
             return
         told = reports(found.payload, at_us, found.src, found.dst, found.correlation_id)
         self._counts["other_protocol" if told is None else "reports"] += 1
@@ -143,40 +126,11 @@ class HepStream:
         if connection and connection.framer.rest:
             self._counts["packets_unfinished"] += 1
 
-    def to_cut(self) -> Sequence[int]:
-        """Connections, since last asked, whose senders are slow or hostile."""
-        found, self._to_cut = self._to_cut, []
-        return found
-
     def _refuse(self, data: bytes, fault: Malformed, position: str, received_us: int) -> None:
         self._counts["rejected"] += 1
         self._counts["auth_failed"] += fault.reason == "auth_failed"
-        if len(self._rejects) < REJECTS_MAX:
+        if self._has_room_for_reject():
             self._rejects.append(reject(data, fault, position, received_us, self._key))
-        else:
-            self._counts["rejects_not_kept"] += 1
-
-    def tick(self, idle_us: int) -> None:
-        """Nothing has arrived for `idle_us`."""
-        if self._newest_us:
-            self._tracker.tick(self._newest_us + idle_us)
-
-    @property
-    def counters(self) -> dict[str, int]:
-        """The stream's own, and what the SIP in it came to, as the tracker counts it."""
-        return {**self._counts, **{f"sip_{name}": count for name, count in self._tracker.counters.items()}}
-
-    @property
-    def newest_us(self) -> int:
-        """The newest packet's own time; 0 before the first."""
-        return self._newest_us
-
-    def drain(self) -> tuple[Sequence[Record], Sequence[Reject]]:
-        """What became final since the last drain."""
-        records, rejects = self._tracker.drain()
-        rejects = [*self._rejects, *rejects]
-        self._rejects = []
-        return records, rejects
 
     def finish(self) -> None:
         """Nothing will come any more."""
