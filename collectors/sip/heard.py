@@ -14,6 +14,9 @@ from collectors.sip.tracker import Tracker
 REJECTS_MAX = 1_000
 """Rejects kept between two drains, as the tracker does: anybody who can reach the port can send rubbish."""
 
+NOT_KEPT = "rejects_not_kept"
+"""Counts those beyond."""
+
 CLOCK_STEP_US = 3_600_000_000
 """A packet that is older than the newest by more than an hour tells that the sender's clock was set back; by less, that
 two senders' clocks differ or a datagram came late."""
@@ -24,7 +27,7 @@ class HeardStream:
 
     def __init__(self, tracker: Tracker, names: Sequence[str]) -> None:
         self._tracker = tracker
-        self._counts = dict.fromkeys((*names, "rejects_not_kept"), 0)
+        self._counts = dict.fromkeys((*names, NOT_KEPT), 0)
         self._rejects: list[Reject] = []
         self._to_cut: list[int] = []
         self._newest_us = 0
@@ -37,7 +40,7 @@ class HeardStream:
     def _has_room_for_reject(self) -> bool:
         if len(self._rejects) < REJECTS_MAX:
             return True
-        self._counts["rejects_not_kept"] += 1
+        self._counts[NOT_KEPT] += 1
         return False
 
     def to_cut(self) -> Sequence[int]:

@@ -134,7 +134,8 @@ def test_an_empty_file_and_one_of_no_known_kind_are_told_without_a_usage_text(tm
     assert (empty.status, letter.status) == (66, 66)
     assert "empty is empty; --kind" in empty.err
     assert (
-        "letter.txt looks like nothing that can be read; --kind names its kind (asterisk_cdr, hep, sip)" in letter.err
+        "letter.txt looks like nothing that can be read; --kind names its kind (asterisk_cdr, hep, sip, syslog)"
+        in letter.err
     )
     assert "Usage" not in empty.err + letter.err
 
