@@ -2,8 +2,8 @@
 
 Laws
 - One collector for all sources: what differs between them stays behind `PacketSource`.
-- A checkpoint is a place in the source and the stream's state at that place. Between two snapshots a batch repeats the last
-  one: what comes again from there has the same keys.
+- A checkpoint is a place in the source and the stream's state at that place. Between two snapshots a batch leaves the last
+  one as it is: what comes again from there has the same keys.
 - A source that fails, and an agent that stops, leave a checkpoint of where the stream stands: what a source cannot give
   again (a capture service that is gone) was not heard in vain.
 - A source is told that it may forget when a checkpoint behind that place is durable, not before.
@@ -60,7 +60,7 @@ class LiveCollector:
         known = self._resume(checkpoint)
         try:
             await self._source.open(known.position if known else None)
-            await self._process(sink, checkpoint if known else None)
+            await self._process(sink, None if known else self._checkpoint(self._source.position))
         finally:
             await self._source.close()
 
@@ -81,10 +81,9 @@ class LiveCollector:
         return known
 
     async def _process(self, sink: Sink, checkpoint: bytes | None) -> None:
+        """`checkpoint`: what the next batch is to bring, None where the last one holds."""
         source, stream, cadence = self._source, self._stream, Cadence()
-        kept = source.position
-        checkpoint = checkpoint or self._checkpoint(kept)
-        read_bytes = 0
+        kept, read_bytes = source.position, 0
         while True:
             try:
                 taken = await source.take(TAKE_AT_MOST, IDLE_S)
@@ -107,6 +106,7 @@ class LiveCollector:
                     source_time_ms=stream.newest_us // 1000,
                 )
             )
+            checkpoint = None
             if due:
                 await source.release(kept)
 

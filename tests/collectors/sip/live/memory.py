@@ -76,4 +76,4 @@ class Kept:
 
     @property
     def checkpoint(self) -> bytes | None:
-        return self.batches[-1].checkpoint if self.batches else None
+        return next((batch.checkpoint for batch in reversed(self.batches) if batch.checkpoint), None)
