@@ -55,6 +55,10 @@ def unknown(payload_type: int, kind: str) -> Codec:
     return STATIC.get(payload_type) or Codec(f"PT{payload_type}", CLOCK_HZ.get(kind, 8000))
 
 
+def is_unknown(codec: Codec) -> bool:
+    return codec.name.startswith("PT") and codec.name[2:].isdigit()
+
+
 class Impairment(Struct, frozen=True, gc=False):
     """`ie`: what the codec itself takes off R. `bpl`: how robust it is against random loss, in percent."""
 

@@ -20,7 +20,7 @@ from collectors.sip.limits import Limits
 from collectors.sip.media import heard as reports
 from collectors.sip.media import negotiation as offers
 from collectors.sip.media import rtcp, rtp, t38
-from collectors.sip.media.codecs import T38
+from collectors.sip.media.codecs import T38, is_unknown
 from collectors.sip.media.description import Line, Place, place, read
 from collectors.sip.media.negotiation import CALLEE, CALLER, End, Negotiation
 from collectors.sip.media.report import Report
@@ -186,6 +186,10 @@ class Desk:
             return False
         head = rtp.header(buffer, begin)
         kind, codec = offers.form(session.negotiation, to, known, head[2] & 0x7F)
+        if is_unknown(codec) and (other := _of_source(session, flow, head[-1])) is not None:
+            # Said by nobody, such as Cisco's NSE (100): it goes with the codec that it interrupts.
+            other.extra = head[2] & 0x7F
+            return rtp.take(other, at_us, buffer, begin, end)
         events, noise = offers.companions(session.negotiation, to, codec)
         stream = rtp.begin(session.serial, at_us, flow, to == CALLEE, kind, codec, events, noise, head)
         rtp.take(stream, at_us, buffer, begin, end)
@@ -348,6 +352,10 @@ def _place_of(address: str) -> Place:
     """`192.0.2.1:4000` or `[2001:db8::1]:4000`, packed; empty where it is neither."""
     host, _, port = address.rpartition(":")
     return place(host.strip("[]").encode("utf-8", "replace"), int(port)) if port.isdecimal() and len(port) < 6 else b""
+
+
+def _of_source(session: Session, flow: bytes, ssrc: int) -> Stream | None:
+    return next((stream for stream in session.streams if stream.flow == flow and stream.ssrc == ssrc), None)
 
 
 def _is_secure(session: Session) -> bool:

@@ -86,6 +86,8 @@ class Stream(Struct, array_like=True):
     restart: int = -1
     """The sequence number that would show that the sender began anew."""
     missing: list[int] = []
+    extra: int = -1
+    """Another payload type that goes with it, though nobody said what it is."""
 
 
 def begin(
@@ -135,7 +137,7 @@ def take(stream: Stream, at_us: int, buffer: bytes | memoryview, begin: int, end
     if ssrc != stream.ssrc or first & 0xC0 != _PLAIN:
         return False
     plain = kind == stream.payload_type
-    if not plain and kind != stream.events and kind != stream.noise:
+    if not plain and kind != stream.events and kind != stream.noise and kind != stream.extra:
         return False
     octets = length - _AROUND if first == _PLAIN else _payload_bytes(length, first, buffer, begin, end)
     stream.last_us = at_us
