@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from agent.metering.charge import UNIT, Charge, decimal_text, minutes_amount
 from agent.metering.corrections import NOTHING, Booked, book
 from agent.metering.days import day_bounds, local_day
+from agent.metering.media import volume_amount
 from agent.metering.meter import Meter, billed_seconds
 from agent.metering.rules import DialPlan, Level, Metering, Site
-from collectors.records import Call, FeatureUse, Party, Registration
+from collectors.records import Call, FeatureUse, MediaFlow, Party, Registration
 
 SITE = Site(
     id="018f2f6c-0000-7000-8000-00000000c0de",
@@ -198,22 +199,87 @@ def test_amounts_are_written_without_exponents_or_needless_zeros() -> None:
     ]
 
 
+def flow(**changes: Any) -> MediaFlow:
+    fields: dict[str, Any] = {
+        "kind": "audio",
+        "codec": "PCMU",
+        "src": "10.0.1.1:4000",
+        "dst": "10.0.0.10:4000",
+        "from_caller": True,
+        "started_at_ms": 0,
+        "ended_at_ms": 61_000,
+        "packets": 3_050,
+        "octets": 488_000,
+        "mos": 439,
+    }
+    return MediaFlow(**{**fields, **changes})
+
+
+def test_media_is_metered_in_gigabytes_of_both_ways() -> None:
+    charge = METER.call(call(media=(flow(), flow(from_caller=False, octets=487_840))))
+    assert slots(charge)["media.gb", "101", "", "", ""] == "0.000976"
+    [measure] = [one for one in charge.measures if one.slot.meter == "media.gb"]
+    assert measure.told == {"octets": 975_840}
+    assert all(one.slot.meter != "media.gb" for one in METER.call(call()).measures)
+
+
+@pytest.mark.parametrize(
+    ("octets", "told"), [(0, "0"), (499, "0"), (500, "0"), (1_500, "0.000002"), (10**9, "1"), (2**30, "1.073742")]
+)
+def test_a_gigabyte_is_a_thousand_million_octets_and_told_to_a_thousand(octets: int, told: str) -> None:
+    assert decimal_text(volume_amount(octets)) == told
+
+
+def test_pages_of_a_fax_are_metered_by_t38() -> None:
+    charge = METER.call(
+        call(media=(flow(kind="image", codec="T38", pages=3), flow(kind="image", codec="T38", pages=0)))
+    )
+    assert slots(charge)["fax.pages", "101", "", "", "yes"] == "3"
+    [event] = [one for one in book(SITE.id, "pbx", charge).events if one.meter == "fax.pages"]
+    assert (event.quantity, event.unit, event.data["t38"]) == ("3", "page", "yes")
+
+
+def test_a_call_tells_how_its_worse_half_sounded() -> None:
+    worse = flow(from_caller=False, packets=950, lost=50, jitter_us=12_345, mos=310, digits=4)
+    told = METER.call(call(media=(flow(), worse))).measures[0].told
+    assert {name: told[name] for name in ("codec", "mos", "loss_percent", "jitter_ms", "digits")} == {
+        "codec": "PCMU",
+        "mos": "3.10",
+        "loss_percent": "5.00",
+        "jitter_ms": "12.34",
+        "digits": 4,
+    }
+    reported = flow(told_by="rtcp", packets=1_000, lost=50, mos=None)
+    told = METER.call(call(media=(reported,))).measures[0].told
+    assert (told["loss_percent"], "mos" in told) == ("5.00", False)
+
+
 @given(
-    st.lists(st.tuples(st.integers(0, 300), st.sampled_from(["102", "+442079460123", "*97"])), min_size=1, max_size=6)
+    st.lists(
+        st.tuples(
+            st.integers(0, 300),
+            st.sampled_from(["102", "+442079460123", "*97"]),
+            st.integers(0, 10**10),
+            st.integers(0, 3),
+        ),
+        min_size=1,
+        max_size=6,
+    )
 )
 def test_whatever_the_history_the_events_net_to_the_last_charge_and_no_id_comes_twice(
-    history: list[tuple[int, str]],
+    history: list[tuple[int, str, int, int]],
 ) -> None:
     booked: Booked = NOTHING
     nets: dict[tuple[str, str], int] = {}
     ids: list[str] = []
-    for talk_s, dialled in history:
-        charge = METER.call(call(talk_ms=talk_s * 1000, dialled=dialled, offered=()))
+    for talk_s, dialled, octets, pages in history:
+        media = (flow(octets=octets, pages=pages),)
+        charge = METER.call(call(talk_ms=talk_s * 1000, dialled=dialled, offered=(), media=media))
         booking = book(SITE.id, "pbx", charge, booked)
         booked = booking.booked
         for event in booking.events:
             ids.append(event.id)
-            slot = (event.meter, str(event.data["class"]) + str(event.data.get("country", "")))
+            slot = (event.meter, str(event.data.get("class", "")) + str(event.data.get("country", "")))
             whole, _, part = event.quantity.partition(".")
             sign = -1 if whole.startswith("-") else 1
             nets[slot] = nets.get(slot, 0) + int(whole) * UNIT + sign * int(part.ljust(6, "0") if part else 0)
