@@ -123,11 +123,16 @@ class Registrar:
         challenged = status in CHALLENGES and not (b"uthorization:" in asked.data and not _is_stale(answer))
         if challenged:
             self.counters["challenged"] += 1
+        else:
+            self.counters["refused"] += 1
+        if asked.method != b"REGISTER" or status not in REFUSALS:
             return
-        self.counters["refused"] += 1
-        if asked.method == b"REGISTER" and status in REFUSALS:
-            aor, endpoint = aor_of(self._told(asked.data, again, None, request_told)[0])
-            self.risks.refused(asked.src, aor, endpoint, self.bindings.has(aor), packet.at_us)
+        aor, endpoint = aor_of(self._told(asked.data, again, None, request_told)[0])
+        known = self.bindings.has(aor)
+        if not challenged:
+            self.risks.refused(asked.src, aor, endpoint, known, packet.at_us)
+        elif not known and b"uthorization:" not in asked.data:
+            self.risks.challenged(asked.src, aor, packet.at_us)
 
     # --- the others
 

@@ -41,9 +41,13 @@ DIALLED_IN_VAIN = 8
 SWEPT = 16
 """Different targets of OPTIONS from one address within the window that stayed without any answer."""
 
-SWEEP_PATIENCE_US = 4_000_000
-"""How long an answer to OPTIONS is waited for: timer F is 32 s, but what answers at all does so within T2 (RFC 3261 section
-17.1.2.1)."""
+UNPROVED = 16
+"""Different accounts that one address was asked the password of and gave none, none of them ever registered: who looks for
+accounts goes on to the next one."""
+
+PATIENCE_US = 4_000_000
+"""How long an answer to OPTIONS, or the password of a phone, is waited for: timer F is 32 s, but what answers at all does so
+within T2 (RFC 3261 section 17.1.2.1)."""
 
 UNREADABLE = 50
 """Messages from one address within the window that could not be read: a broken device sends one now and then, a fuzzer
@@ -106,7 +110,13 @@ class Risks:
         origin = self.origins.get(host(src))
         if origin is not None:
             origin.failing.pop(aor[:NAME_MAX_CHARS], None)
+            origin.unproved.pop(aor[:NAME_MAX_CHARS], None)
         self._trust(host(src))
+
+    def challenged(self, src: str, aor: str, at_us: int) -> None:
+        """A REGISTER without a password, for an account that is and was not registered, was asked for one."""
+        if self._is_attack(src):
+            self._wait_for(host(src), self._origin(host(src)).unproved, aor[:NAME_MAX_CHARS], at_us, UNPROVED)
 
     def refused(self, src: str, aor: str, endpoint: str, known: bool, at_us: int) -> None:
         """A REGISTER that was refused, credentials and all. `known`: that account is or was lately registered."""
@@ -122,6 +132,7 @@ class Risks:
             self._happened(address, FAILING, at_us, failure.endpoint, _untold(failure))
 
     def _failed(self, origin: Origin, aor: str, endpoint: str, known: bool, at_us: int) -> Failure:
+        origin.unproved.pop(aor, None)
         failure = origin.failing.pop(aor, None)
         if failure is None:
             failure = Failure(endpoint[:NAME_MAX_CHARS])
@@ -167,14 +178,17 @@ class Risks:
         address = host(packet.src)
         if address in self.good or not self._is_attack(packet.src):
             return
-        swept = self._origin(address).swept
-        if len(swept) >= SWEPT and packet.dst not in swept:
-            oldest = min(swept, key=lambda target: swept[target])
-            if swept[oldest] > packet.at_us - WINDOW_US:
+        self._wait_for(address, self._origin(address).swept, packet.dst, packet.at_us, SWEPT)
+
+    def _wait_for(self, address: str, waiting: dict[str, int], name: str, at_us: int, most: int) -> None:
+        """Note that something is due. Where `most` are, `run` looks whether it came; meanwhile no more are noted."""
+        if len(waiting) >= most and name not in waiting:
+            oldest = min(waiting, key=lambda other: waiting[other])
+            if waiting[oldest] > at_us - WINDOW_US:
                 return
-            del swept[oldest]
-        swept[packet.dst] = packet.at_us
-        if len(swept) == SWEPT:
+            del waiting[oldest]
+        waiting[name] = at_us
+        if len(waiting) >= most:
             self.watched.add(address)
 
     def answered_options(self, packet: SipPacket) -> None:
@@ -276,20 +290,24 @@ class Risks:
         over = now_us // HOUR_US != before_us // HOUR_US
         for address in sorted(self.watched):
             origin = self.origins[address]
-            if len(origin.swept) == SWEPT:
-                self._look_at_sweep(address, origin, now_us)
+            if self._is_overdue(address, origin.swept, SWEPT, SWEEP, now_us):
+                origin.swept = {}
+            if self._is_overdue(address, origin.unproved, UNPROVED, GUESSING, now_us):
+                origin.unproved = {}
             if over:
                 lasting = {name: one for name, one in origin.episodes.items() if one.count}
                 self._tell_rest(address, origin)
                 origin.episodes = lasting
-            if not origin.episodes and len(origin.swept) < SWEPT:
+            if not _is_watched(origin):
                 self.watched.discard(address)
 
-    def _look_at_sweep(self, address: str, origin: Origin, now_us: int) -> None:
-        if max(origin.swept.values()) <= now_us - SWEEP_PATIENCE_US:
-            if address not in self.good:
-                self._happened(address, SWEEP, max(origin.swept.values()), count=SWEPT, detail=_listed(origin.swept))
-            origin.swept = {}
+    def _is_overdue(self, address: str, waiting: dict[str, int], most: int, code: str, now_us: int) -> bool:
+        """Whether `most` things were due and had their time; then it is told."""
+        if len(waiting) < most or max(waiting.values()) > now_us - PATIENCE_US:
+            return False
+        if address not in self.good or code != SWEEP:
+            self._happened(address, code, max(waiting.values()), count=most, detail=_listed(waiting))
+        return True
 
     def finish(self) -> None:
         """The source has ended."""
@@ -308,7 +326,11 @@ class Risks:
     def restore(self, known: RisksState) -> None:
         self.origins, self.good = OrderedDict(known.origins), OrderedDict.fromkeys(known.good)
         self.hour, self.told = known.hour, known.told
-        self.watched = {name for name, one in self.origins.items() if one.episodes or len(one.swept) >= SWEPT}
+        self.watched = {name for name, one in self.origins.items() if _is_watched(one)}
+
+
+def _is_watched(origin: Origin) -> bool:
+    return bool(origin.episodes) or len(origin.swept) >= SWEPT or len(origin.unproved) >= UNPROVED
 
 
 def _counted(tally: Tally, at_us: int) -> int:

@@ -193,12 +193,14 @@ class Tally(Struct, array_like=True):
 
 
 class Origin(Struct, array_like=True):
-    """What is doubtful about one address: accounts that it fails with, numbers that it dialled in vain, targets that did not
-    answer its OPTIONS (each with its time), how often it was refused and could not be read, and what of that goes on."""
+    """What is doubtful about one address, each with its time: accounts that it fails with, numbers that it dialled in vain,
+    targets that did not answer its OPTIONS, accounts that it was asked a password of and gave none; how often it was refused
+    and could not be read, and what of that goes on."""
 
     failing: dict[str, Failure] = {}
     dialled: dict[str, int] = {}
     swept: dict[str, int] = {}
+    unproved: dict[str, int] = {}
     guessed: Tally = field(default_factory=Tally)
     unreadable: Tally = field(default_factory=Tally)
     episodes: dict[str, Episode] = {}

@@ -79,6 +79,21 @@ def test_passwords_tried_under_one_sequence_number_are_tries_all_the_same() -> N
     assert track([*tries[:2], *tries[:2]], end=60).counters["retransmissions"] == 1
 
 
+def test_accounts_that_are_looked_for_and_left_when_a_password_is_asked_for_are_guesses() -> None:
+    """As svwar does it under a name of its own: a phone system that answers 401 to all of them tells nothing."""
+    looked = [packet for n in range(40) for packet in register(n / 10, str(100 + n), src=STRANGER, status=401)]
+    assert told(track(looked, end=60).risks) == [("risk.register_guessing", "198.51.100.66", "", 16)]
+
+
+def test_an_office_behind_one_address_that_logs_in_at_once_is_none() -> None:
+    office = "203.0.113.9:31337"
+    asked = [packet for n in range(40) for packet in register(n / 100, str(100 + n), src=office, status=401)]
+    given = [
+        packet for n in range(40) for packet in register(1 + n / 100, str(100 + n), src=office, cseq=2, headers=DIGEST)
+    ]
+    assert track([*asked, *given], end=600).risks == []
+
+
 def test_a_phone_with_a_wrong_password_is_failing_however_long_it_tries() -> None:
     """Each half a minute for six hours: no attack."""
     tries = [packet for n in range(720) for packet in wrong(n * 30, "101", cseq=n + 2)]
