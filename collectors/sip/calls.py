@@ -506,7 +506,7 @@ class Calls(Table):
         return machine.told(message or read(data, short, self.counters))
 
     def report(self, desk: Desk, report: Report) -> bool:
-        thread = self.threads.get(report.call_id) if report.call_id else None
+        thread = self.threads.get(shortened(report.call_id)) if report.call_id else None
         return desk.report(report, thread[0].serial if thread else None)
 
     def _contact(self, value: bytes) -> str:

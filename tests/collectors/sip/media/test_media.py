@@ -492,3 +492,15 @@ def test_cut_anywhere_and_restored_the_same_media_comes_out(cuts: list[int], flo
         return out + tracker.drain()[0], tracker.counters
 
     assert run(cuts) == run([])
+
+
+def test_what_is_sent_again_after_the_end_leaves_nothing_behind() -> None:
+    leg = Exchange("m1", phone(101), PBX, "101", "102")
+    again = [leg.accept(33, body=description(PBX_RTP)), leg.request(34, "INVITE", 2, body=description(PHONE_RTP))]
+    tracker = Tracker(media="rtp")
+    bare = len(Tracker(media="rtp").snapshot())
+    for packet in in_order(call_with(end=30), again):
+        tracker.feed(packet)
+    tracker.tick(at(100))
+    tracker.tick(at(500))
+    assert len(tracker.snapshot()) < bare + 200
