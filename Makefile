@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.11 python3.12 python
 VENV := .venv
 RUN := $(VENV)/bin
 ARGS ?=
-TEST_PACKAGES := tshark libcap2-bin iproute2 chromium sip-tester debootstrap systemd-container sipvicious \
+TEST_PACKAGES := tshark openssl libcap2-bin iproute2 chromium sip-tester debootstrap systemd-container sipvicious \
                  ca-certificates
 
 .PHONY: demo test lint bench lock clean

@@ -94,10 +94,6 @@ class StreamServer:
         self._paused = False
         self._loop.add_reader(listener, self._accept)
 
-    @property
-    def open_connections(self) -> int:
-        return len(self._connections)
-
     def close(self) -> None:
         self._loop.remove_reader(self.listener)
         self.listener.close()
