@@ -3,7 +3,7 @@
 Laws
 - A reader is given what was captured, in order, once, and is told where bytes are missing.
 - A connection that was joined in its midst is read from the first segment seen.
-- A gap that does not close within GAP_US is skipped, at the next segment of whatever stream.
+- A gap that does not close within GAP_US is skipped, at the next segment of whatever stream or when time is said to pass.
 - What is kept is bounded, for one stream and for all. The stream heard of longest ago goes first, or what is unfinished of it
   where there are too many octets; either is counted.
 - What the bytes mean is the reader's matter: it says itself when a stream is none of its own, and then nothing is kept.
@@ -83,7 +83,7 @@ class Reassembly(Generic[R]):
 
     def segment(self, at_us: int, flow: bytes, sequence: int, flags: int, payload: bytes) -> list[Message[R]]:
         """Take one segment; the messages that are complete now. `flow` names the direction of the connection."""
-        messages = self._overdue(at_us) if self._waiting else []
+        messages = self.overdue(at_us)
         stream = self.streams.pop(flow, None)
         if flags & SYN:
             sequence = (sequence + 1) % WRAP
@@ -116,7 +116,8 @@ class Reassembly(Generic[R]):
             self.counters["tcp_streams_evicted"] += 1
         return Stream(Segments(sequence, sequence), self._open_reader(from_start))
 
-    def _overdue(self, at_us: int) -> list[Message[R]]:
+    def overdue(self, at_us: int) -> list[Message[R]]:
+        """Time has come to `at_us`: what stands behind gaps that did not close is told."""
         messages: list[Message[R]] = []
         while self._waiting:
             flow = next(iter(self._waiting))

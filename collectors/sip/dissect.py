@@ -165,6 +165,10 @@ class Dissector:
         pair = self._flows[key] = ends_text(key)
         return pair
 
+    def passed(self, at_us: int) -> list[SipPacket]:
+        """Time has come to `at_us`, with or without a frame: what waited too long for bytes that did not come."""
+        return self._told(self._tcp.overdue(at_us))
+
     def finish(self) -> list[SipPacket]:
         """No frame comes any more: what stood behind gaps; what stays unfinished is counted."""
         self._layers.finish()

@@ -63,11 +63,17 @@ class LiveStream:
     def _time_is(self, at_us: int) -> None:
         if not 0 <= self._newest_us - at_us <= CLOCK_STEP_US:
             self._newest_us = at_us
+        self._pass(at_us)
         self._tracker.passed(at_us)
+
+    def _pass(self, at_us: int) -> None:
+        for packet in self._dissector.passed(at_us):
+            self._tracker.feed(packet)
 
     def tick(self, idle_us: int) -> None:
         """Nothing has arrived for `idle_us`."""
         if self._newest_us:
+            self._pass(self._newest_us + idle_us)
             self._tracker.tick(self._newest_us + idle_us)
 
     @property

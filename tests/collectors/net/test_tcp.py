@@ -93,6 +93,15 @@ def test_a_gap_that_does_not_close_is_skipped_after_its_time_at_the_next_segment
     assert wire.counters["tcp_gaps"] == 1
 
 
+def test_a_gap_that_does_not_close_is_skipped_when_time_passes_without_a_frame() -> None:
+    wire = Wire()
+    wire.segment(0, MESSAGES[0])
+    wire.segment(len(MESSAGES[0]) + 5, MESSAGES[2], at_us=7)
+    assert wire.dissector.passed(7 + GAP_US) == []
+    assert [packet.payload for packet in wire.dissector.passed(8 + GAP_US)] == [MESSAGES[2]]
+    assert wire.dissector.passed(9 + GAP_US) == []
+
+
 def test_what_stands_behind_a_gap_at_the_end_of_the_capture_is_told() -> None:
     wire = Wire()
     wire.segment(0, MESSAGES[0])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from collectors.contract import SourceUnavailable
 from collectors.io import cadence
 from collectors.sip.dissect import Dissector
+from collectors.sip.join import join
 from collectors.sip.limits import Limits
 from collectors.sip.live.collect import LiveCollector
 from collectors.sip.live.source import Frame
@@ -19,7 +20,8 @@ from collectors.sip.live.stream import LiveStream
 from collectors.sip.packets import SipPacket
 from collectors.sip.site import Site
 from collectors.sip.tracker import Tracker
-from tests.collectors.sip.flows import PBX, Exchange, in_order, phone, register, track
+from tests.collectors.net.wrap import over_tcp
+from tests.collectors.sip.flows import PBX, Exchange, ethernet, in_order, phone, register, track
 from tests.collectors.sip.live.memory import Kept, Memory, live
 
 PACKETS = in_order(
@@ -150,3 +152,15 @@ def test_a_stream_restored_anywhere_goes_on_as_if_nothing_had_been(cut: int) -> 
     second.restore(first.snapshot())
     second.feed(FRAMES[cut:])
     assert [*records, *second.drain()[0]] == [*whole.drain()[0]]
+
+
+def test_a_message_behind_a_segment_that_was_not_captured_is_told_when_nothing_follows() -> None:
+    call = Exchange("gap", phone(101), PBX, "101", "300", transport="tcp").talk(0, 1, 6)
+    wire = list(over_tcp(call, 100))
+    bye = next(number for number, (at_us, _) in enumerate(wire) if at_us == call[-2].at_us)
+    del wire[bye - 1]  # the end of the ACK, from the same phone
+    heard = stream()
+    heard.feed([Frame(at_us, 1, ethernet(packet)) for at_us, packet in wire])
+    heard.tick(60_000_000)
+    [leg] = heard.drain()[0]
+    assert join([leg]).talk_ms == 5_000  # type: ignore[list-item]
