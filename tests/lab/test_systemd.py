@@ -49,7 +49,7 @@ name = "live"
 kind = "sip"
 interface = "lo"
 """
-WITHOUT_CAPABILITY = "/run/systemd/system/pegcount-capture.service.d/without.conf"
+TAKEN_AWAY = "/run/systemd/system/pegcount-capture.service.d/taken-away.conf"
 SEND_SIP = """
 import base64, socket, sys
 for line in sys.stdin:
@@ -296,12 +296,16 @@ def test_a_capture_that_cannot_be_is_told_with_its_cause(service: DebianLab) -> 
     service.write(CONFIG_FILE, LIVE)
     service.run("systemctl", "start", "pegcount")
     eventually("problem", code, ["capture_service_absent"])
-    service.run("mkdir", "-p", str(Path(WITHOUT_CAPABILITY).parent))
-    service.write(WITHOUT_CAPABILITY, "[Service]\nAmbientCapabilities=\n")
-    service.run("systemctl", "daemon-reload")
-    service.run("systemctl", "start", "pegcount-capture")
-    eventually("problem", code, ["capture_no_capability"], 60)
-    service.run("rm", WITHOUT_CAPABILITY)
+    service.run("mkdir", "-p", str(Path(TAKEN_AWAY).parent))
+    for taken_away, told in (
+        ("AmbientCapabilities=", "capture_no_capability"),
+        ("RestrictAddressFamilies=~AF_PACKET", "capture_unsupported"),
+    ):
+        service.write(TAKEN_AWAY, f"[Service]\n{taken_away}\n")
+        service.run("systemctl", "daemon-reload")
+        service.run("systemctl", "restart", "pegcount-capture", "pegcount")
+        eventually("problem", code, [told], 60)
+    service.run("rm", TAKEN_AWAY)
     service.run("systemctl", "daemon-reload")
     service.run("systemctl", "restart", "pegcount-capture")
     eventually("problem", code, [], 60)

@@ -282,6 +282,32 @@ async def test_frames_between_two_hosts_with_tags_in_them_are_heard_on_the_wire(
     service.kill(signal.SIGTERM)
 
 
+async def test_a_message_that_leaves_in_one_large_segment_is_heard_whole(service: Service) -> None:
+    """Segmentation offload: what goes over the wire in many frames passes here as one of up to 64 KiB."""
+    packet = Exchange("large", PHONE, PROXY, "101", "300", transport="tcp", headers=[("X", "x" * 50_000)]).invite(0)
+
+    def talk() -> None:
+        with (
+            socket.create_server((PROXY.partition(":")[0], 5060)) as server,
+            socket.create_connection(server.getsockname()) as caller,
+        ):
+            caller.sendall(packet.payload)
+            accepted, _ = server.accept()
+            with accepted:
+                left = len(packet.payload)
+                while left:
+                    left -= len(accepted.recv(65_536))
+
+    client = await heard(service)
+    service.network.inside(talk)
+    frames = [frame for _ in range(3) for frame in await client.take(1_000, 1)]
+    assert max(len(frame.data) for frame in frames) > 16_000
+    dissector = Dissector()
+    [heard_whole] = [one for frame in frames for one in dissector.feed(frame.at_us, frame.link_type, frame.data)]
+    assert (heard_whole.transport, heard_whole.payload) == ("tcp", packet.payload)
+    await client.close()
+
+
 async def test_one_agent_at_a_time(service: Service) -> None:
     client = await heard(service)
     assert (await _trouble(service)).code == "capture_socket_taken"
@@ -292,6 +318,22 @@ def test_one_service_at_a_time(service: Service) -> None:
     command = [sys.executable, "-m", "agent.cli", "capture", "--config", str(service.folder / "pegcount.toml")]
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (second.returncode, "a capture service answers" in second.stderr) == (69, True)
+
+
+def test_a_socket_that_cannot_be_made_ends_it_with_the_reason(service: Service) -> None:
+    path = service.folder / "pegcount.toml"
+    path.write_text(path.read_text().replace("capture.sock", "none/capture.sock"))
+    command = [sys.executable, "-m", "agent.cli", "capture", "--config", str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 78
+    assert "cannot make the socket" in ended.stderr
+
+
+def test_which_source_it_is_for_must_be_clear(service: Service) -> None:
+    command = [sys.executable, "-m", "agent.cli", "capture", "--config", str(service.folder / "pegcount.toml"), "other"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 78
+    assert "has no live source other of engine afpacket; there is: live" in ended.stderr
 
 
 def test_it_ends_clean_and_leaves_no_socket(service: Service) -> None:
