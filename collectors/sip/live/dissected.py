@@ -1,7 +1,7 @@
 """SIP messages heard live through tshark: frames of another source in, what tshark makes of them out.
 
 We stand between dumpcap and tshark, so that each frame is known to be answered, and tshark can be replaced between two of them:
-it keeps about 2 kB for each packet as long as it lives.
+it keeps 1 to 2 kB of each packet as long as it lives: 185 MB with 20,000, without end otherwise.
 
 Laws
 - A frame counts as taken when tshark has answered it. Frames that were not are asked again, of the next tshark; one that ends
