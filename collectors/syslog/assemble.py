@@ -18,6 +18,9 @@ from collectors.syslog.forms import AUDIOCODES, BARE, FORMS, MARKED, Form
 UNFINISHED_MAX_US = 5_000_000
 """The texts of one message follow each other within milliseconds."""
 
+TEXTS_MAX = 512
+"""Of one message: lines of the longest SIP met have some 100; each text is a look at the whole so far."""
+
 UNKNOWN_PEER = "0.0.0.0:0"
 """The far end where a form does not tell it: one name, so that what goes there and comes from there meets."""
 
@@ -59,41 +62,53 @@ class Assembly(Struct, array_like=True):
     text: bytes = b""
     at_us: int = 0
     number: int = 0
+    texts: int = 0
 
     def feed(self, text: bytes, device: str, at_us: int, follows: bool = False) -> list[Found]:
-        """One text of the device with the address `device`. `follows`: it is a further line of the text before."""
+        """One text of the device with the address `device`; it may hold the end of one message and the beginning of others.
+        `follows`: it is a further line of the text before."""
         found: list[Found] = []
         if self.form and at_us - self.at_us > UNFINISHED_MAX_US:
             found += self.flush(device)
         number = _number(text)
-        form, begin, text = _beginning(text)
-        if begin is not None or (self._may_begin(form, follows) and looks_like_sip(text)):
+        bare, text = _stripped(text)
+        at = 0
+        for form, begin in _markers(text):
+            if begin.start() > at:
+                found += self._further(text[at : begin.start()], bare, device, at_us, number, follows)
             found += self.flush(device)
             self._begin(form, begin)
-            text = text[begin.end() :] if begin is not None else text
+            self.number, self.at_us, at = number, at_us, begin.end()
+        if at < len(text) or not at:  # a text of its own that is empty is an empty line
+            found += self._further(text[at:], bare, device, at_us, number, follows)
+        return found
+
+    def _further(self, text: bytes, bare: bool, device: str, at_us: int, number: int, follows: bool) -> list[Found]:
+        """What stands before, between and behind the lines that announce messages. `bare`: the device announces none."""
+        found: list[Found] = []
+        if bare and self.form in ("", BARE.name) and not follows and looks_like_sip(text):
+            found += self.flush(device)
+            self._begin(BARE, None)
         elif not self.form:
-            return found
+            return []
         elif (other := FORMS[self.form].other) and other.match(text):
-            return [*found, *self.flush(device)]
-        elif self.number and number and number != self.number + 1:
-            return [*found, self._fault("syslog_gap", "the device's own count says that a text between two is missing")]
-        self.number, self.at_us = number or self.number, at_us
+            return self.flush(device)
+        elif self.number and number not in (0, self.number, self.number + 1):
+            return [self._fault("syslog_gap", "the device's own count says that a text between two is missing")]
+        self.number, self.at_us, self.texts = number or self.number, at_us, self.texts + 1
         joint = b"\n" if follows else FORMS[self.form].joint
         ends = FORMS[self.form].ends
         over = ends.search(text) if ends else None
         self.text += (joint if self.text else b"") + (text[: over.start()] if over else text)
-        if len(self.text) > MESSAGE_MAX_BYTES:
-            found.append(self._fault("syslog_too_long", f"a message is longer than {MESSAGE_MAX_BYTES} octets"))
+        if len(self.text) > MESSAGE_MAX_BYTES or self.texts > TEXTS_MAX:
+            limit = f"{MESSAGE_MAX_BYTES} octets, or {TEXTS_MAX} texts"
+            found.append(self._fault("syslog_too_long", f"a message is longer than {limit}"))
         elif over:
             found += self.flush(device)
         elif whole := self._whole(device, ended=False):
             found.append(whole)
             self._clear()
         return found
-
-    def _may_begin(self, form: Form, follows: bool) -> bool:
-        """Whether a SIP start line would begin a message of its own: only where no form announces its messages."""
-        return form is BARE and self.form in ("", BARE.name) and not follows
 
     def flush(self, device: str) -> list[Found]:
         """Nothing more belongs to this message."""
@@ -116,7 +131,8 @@ class Assembly(Struct, array_like=True):
             self.transport = begin["transport"].decode().lower()
 
     def _clear(self) -> None:
-        self.form, self.sent, self.peer, self.transport, self.text, self.number = "", False, "", "", b"", 0
+        self.form, self.sent, self.peer, self.transport = "", False, "", ""
+        self.text, self.number, self.texts = b"", 0, 0
 
     def _fault(self, reason: str, message: str) -> Fault:
         found = Fault(reason, f"{message} ({self.form})", self.text)
@@ -139,18 +155,25 @@ def _number(text: bytes) -> int:
     return int(found[1]) if found else 0
 
 
-def _beginning(text: bytes) -> tuple[Form, "re.Match[bytes] | None", bytes]:
-    """The form whose first line stands in this text, and the text without what the device puts around it."""
-    for form in MARKED:
-        for marker in (form.sent, form.received):
-            if marker and (found := marker.search(text)):
-                bare = form.tail.sub(b"", text) if form.tail else text
-                return form, marker.search(bare) or found, bare
+def _stripped(text: bytes) -> tuple[bool, bytes]:
+    """The text without what the device puts around it, and whether it may be of a device that announces no messages."""
     for form in (AUDIOCODES, BARE):
         if form.noise and (noise := form.noise.match(text)):
-            bare = text[noise.end() :]
-            return form, None, form.tail.sub(b"", bare) if form.tail else bare
-    return BARE, None, text
+            text = text[noise.end() :]
+            return form is BARE, form.tail.sub(b"", text) if form.tail else text
+    return True, text
+
+
+def _markers(text: bytes) -> "list[tuple[Form, re.Match[bytes]]]":
+    """The lines that announce messages, in their order."""
+    found = [
+        (form, begin)
+        for form in MARKED
+        for marker in (form.sent, form.received)
+        if marker
+        for begin in marker.finditer(text)
+    ]
+    return sorted(found, key=lambda one: one[1].start())
 
 
 def _restored(text: bytes, ended: bool) -> bytes | None:

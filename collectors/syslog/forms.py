@@ -2,6 +2,7 @@
 
 Laws
 - A form is told by the line before the message. `sent` and `received` find it, and give the far end.
+- Every repetition in a pattern is bounded, so that no text takes longer than its length.
 - Where a form has no such line (`BARE`), a text that begins with a SIP start line is a message, and who sent it is told by its
   topmost Via.
 """
@@ -13,7 +14,7 @@ from msgspec import Struct
 
 _PEER = rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f:]+):(?P<port>[0-9]{1,5})"
 
-_INTERFACE = rb" (?:to|from) SIPInterface #\S+ \([^)]*\) (?P<transport>\w+) [^\n]*?---- ?\r?\n?"
+_INTERFACE = rb" (?:to|from) SIPInterface #\S{1,16} \([^)\n]{0,64}\) (?P<transport>\w{2,4}) [^\n]{0,80}?---- ?\r?\n?"
 
 
 class Form(Struct, frozen=True):
@@ -37,18 +38,18 @@ AUDIOCODES = Form(
     name="audiocodes",
     sent=re.compile(rb"---- Outgoing SIP Message to " + _PEER + _INTERFACE),
     received=re.compile(rb"---- Incoming SIP Message from " + _PEER + _INTERFACE),
-    noise=re.compile(rb"\s*(?:\[S=[0-9]+\] ?)(?:\[[SB]ID=[^\]]*\] ?)*"),
-    tail=re.compile(rb" ?\[Time:[^\]]*\]\s*\Z"),
-    other=re.compile(rb"\s*\(N +[0-9]+\)"),
-    ends=re.compile(rb"\r?\n\s*\(N +[0-9]+\)"),
+    noise=re.compile(rb"\s*(?:\[S=[0-9]+\] ?)(?:\[[SB]ID=[^\]\n]{0,64}\] ?)*"),
+    tail=re.compile(rb" ?\[Time:[^\]\n]{0,40}\]\s*\Z"),
+    other=re.compile(rb"\s*\(N {1,8}[0-9]{1,12}\)"),
+    ends=re.compile(rb"\r?\n[ \t]{0,120}\(N {1,8}[0-9]{1,12}\)"),
     number=re.compile(rb"\[S=([0-9]+)\]"),
 )
 
 PJSIP = Form(
     # pjsua_core.c's log; drgyl/sip traceB199.sh: Avaya and Konftel phones, a text for each line
     name="pjsip",
-    sent=re.compile(rb"\.TX [0-9]+ bytes [^\n]*? to (?P<transport>\w+) " + _PEER + rb":\s*"),
-    received=re.compile(rb"\.RX [0-9]+ bytes [^\n]*? from (?P<transport>\w+) " + _PEER + rb":\s*"),
+    sent=re.compile(rb"\.TX [0-9]{1,6} bytes [^\n]{0,160}? to (?P<transport>\w+) " + _PEER + rb":\s*"),
+    received=re.compile(rb"\.RX [0-9]{1,6} bytes [^\n]{0,160}? from (?P<transport>\w+) " + _PEER + rb":\s*"),
     ends=re.compile(rb"--end msg--"),
     other=re.compile(rb"pjsip: "),
     joint=b"\r\n",
@@ -57,17 +58,19 @@ PJSIP = Form(
 RTX = Form(
     # drgyl/sip traceB169.sh: DECT base stations of RTX (Avaya, Spectralink, Snom M)
     name="rtx_dect",
-    sent=re.compile(rb"-?\[?SIP message Sent to (?P<transport>\w+):" + _PEER + rb" at [^\n]*?\([0-9]+ bytes\)\s*"),
+    sent=re.compile(
+        rb"-?\[?SIP message Sent to (?P<transport>\w+):" + _PEER + rb" at [^\n(]{0,40}\([0-9]{1,6} bytes\)\s*"
+    ),
     received=re.compile(
-        rb"-?\[?SIP message Received from (?P<transport>\w+):" + _PEER + rb" at [^\n]*?\([0-9]+ bytes\)\s*"
+        rb"-?\[?SIP message Received from (?P<transport>\w+):" + _PEER + rb" at [^\n(]{0,40}\([0-9]{1,6} bytes\)\s*"
     ),
 )
 
 ASTERISK = Form(
     # res_pjsip_logger.c, where logger.conf sends verbose messages to syslog
     name="asterisk",
-    sent=re.compile(rb"<--- Transmitting SIP \w+ \([0-9]+ bytes\) to (?P<transport>\w+):" + _PEER + rb" --->\s*"),
-    received=re.compile(rb"<--- Received SIP \w+ \([0-9]+ bytes\) from (?P<transport>\w+):" + _PEER + rb" --->\s*"),
+    sent=re.compile(rb"<--- Transmitting SIP \w+ \([0-9]{1,6} bytes\) to (?P<transport>\w+):" + _PEER + rb" --->\s*"),
+    received=re.compile(rb"<--- Received SIP \w+ \([0-9]{1,6} bytes\) from (?P<transport>\w+):" + _PEER + rb" --->\s*"),
     joint=b"\r\n",
 )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
@@ -97,6 +98,20 @@ def test_a_body_that_is_not_whole_is_a_reject() -> None:
     assert [one.reason for one in rejects] == ["syslog_incomplete"]
 
 
+def test_several_messages_in_one_text_and_one_that_ends_in_the_next() -> None:
+    """AudioCodes bundles lines up to a datagram's size, whatever they belong to."""
+    make = Audiocodes()
+    contents = [
+        text.partition(b"17] ")[2].partition(b" [Time")[0] for sent, message in CALL for text in make(sent, message)
+    ]
+    bundle = b"".join(contents)
+    for cut in (0, 700, 1500, 2500):
+        one = stream()
+        pieces = [piece for piece in (bundle[:cut], bundle[cut:]) if piece]
+        records, rejects = heard(one, [(NOW_US, make.text(piece)) for piece in pieces])
+        assert (rejects, one.counters["sip"], len(records)) == ([], 6, 1)
+
+
 def test_a_message_within_a_body_begins_no_message() -> None:
     head = CALL[4][1].replace(b"BYE", b"NOTIFY")
     notify = with_body(head, b"SIP/2.0 200 OK\r\n").replace(b"application/sdp", b"message/sipfrag")
@@ -178,6 +193,29 @@ def test_messages_of_a_connection_come_out_however_it_is_cut(
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     found = [m for begin, end in pairwise(places) for m in framer.feed(data[begin:end])]
     assert (found, framer.rest) == (texts, b"")
+
+
+HOSTILE = {
+    "announcements": b"---- Incoming SIP Message from 192.0.2.1:5 to SIPInterface #1 (a) UDP x ---- \n" * 800,
+    "unfinished announcements": b"---- Incoming SIP Message from 192.0.2.1:5 to SIPInterface #1 (" * 1_000,
+    "pjsip": b".TX 1 bytes " * 5_400,
+    "rtx": b"SIP message Sent to tcp:192.0.2.1:5 at " * 1_600,
+    "times": b"[S=1] " + b" [Time:" * 9_000,
+    "structured data": b"<1>1 a b c d e " + b"[a]" * 20_000 + b"x",
+    "newlines": b"[S=1] " + b"\n" * 65_000,
+    "codes": b"#012" * 16_000,
+    "headers": b"INVITE sip:a@b SIP/2.0\r\n" + b"Via: x\r\n" * 8_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_longest_text_is_read_in_no_time(name: str) -> None:
+    """Some milliseconds each on a machine of 2020; a pattern that looks again at what it has seen takes seconds."""
+    one, began = stream(), time.process_time()
+    one.feed(ORIGIN, HOSTILE[name][:65_535], NOW_US, "x")
+    one.feed(ORIGIN, CALL[0][1][:400], NOW_US, "x")
+    one.feed(ORIGIN, HOSTILE[name][:65_535], NOW_US, "x")
+    assert time.process_time() - began < 0.2
 
 
 async def test_a_call_over_udp_and_tcp_through_the_journal(tmp_path: Path) -> None:
