@@ -1,8 +1,9 @@
 """What one direction of a TCP connection carries, told by its first bytes: SIP, SIP in WebSocket (RFC 7118), or neither.
 
 Laws
-- Ports tell nothing. A stream is SIP's where a start line stands within PROBE_BYTES, WebSocket's where it begins with an
-  upgrade to it or with a frame that holds SIP; else it is another's, and read no more.
+- Ports tell nothing. A stream is SIP's where a start line stands within PROBE_BYTES (or, where it was joined in its midst,
+  within the longest message), WebSocket's where it begins with an upgrade to it or with a frame that holds SIP; else it is
+  another's, and read no more. Keep-alives tell neither.
 - A stream that begins as another protocol's does is not searched for SIP, which HEP, logs and web pages may quote.
 - `other` names the counter that tells of a stream that is none of ours; nothing is kept of it.
 """
@@ -26,6 +27,8 @@ _TLS_MAJOR = 3
 _MESSAGE_FRAMES = (b"\x81", b"\x82")
 """A whole text or binary message in one WebSocket frame."""
 _FRAME_HEAD_MAX_BYTES = 14
+_KEEPALIVE = b"\r\n"
+"""RFC 5626 section 3.5.1."""
 
 
 class SipStream(Struct, array_like=True):
@@ -59,7 +62,7 @@ class SipStream(Struct, array_like=True):
             return []
         messages = self.framer.feed(data)
         if not self.transport:
-            self._probe(len(data), messages)
+            self._probe(len(data.strip(_KEEPALIVE)), messages)
         return messages
 
     def gap(self) -> None:
@@ -72,7 +75,9 @@ class SipStream(Struct, array_like=True):
     def _begin(self, data: bytes) -> bytes:
         """Choose a reader by the first bytes; all that it is to read."""
         data, self.head = self.head + data, b""
-        begin = data.lstrip(b"\r\n")
+        begin = data.lstrip(_KEEPALIVE)
+        if not begin:
+            return b""
         if (begin.startswith(_HTTP) and HEAD_END not in begin) or _tells_nothing_yet(begin):
             self.head = data
             if len(data) > PROBE_BYTES:
@@ -106,7 +111,9 @@ class SipStream(Struct, array_like=True):
         self.seen_bytes += more_bytes
         if messages:
             self.transport = "tcp"
-        elif self.framer and self.seen_bytes > PROBE_BYTES and not looks_like_sip(self.framer.rest):
+            return
+        within = PROBE_BYTES if self.from_start else self.limit
+        if self.framer and self.seen_bytes > within and not looks_like_sip(self.framer.rest):
             self._leave()
 
 

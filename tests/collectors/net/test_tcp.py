@@ -139,6 +139,23 @@ def test_what_only_talks_about_sip_is_none() -> None:
         assert wire.counters["tcp_other_streams"] == 1
 
 
+def test_a_connection_that_only_keeps_itself_alive_for_days_is_not_given_up() -> None:
+    wire, at = Wire(), 0
+    for _ in range(5_000):
+        assert wire.segment(at, b"\r\n\r\n") == []
+        at += 4
+    assert wire.dissector._tcp.held_bytes == 0
+    assert wire.segment(at, MESSAGES[0]) == [MESSAGES[0]]
+    assert wire.counters == {}
+
+
+def test_a_connection_joined_within_a_long_body_is_read_from_the_next_message_on() -> None:
+    wire, body = Wire(), b"v=0\r\na=x:" + b"y" * 60_000 + b"\r\n"
+    for begin in range(0, len(body), 1_000):
+        assert wire.segment(begin, body[begin : begin + 1_000]) == []
+    assert wire.segment(len(body), STREAM) == MESSAGES
+
+
 def test_tls_is_counted_as_such() -> None:
     wire = Wire()
     wire.segment(-1, b"", flags=SYN)
