@@ -175,6 +175,8 @@ class Answers(Lookup):
         else:
             dialog.last_us = packet.at_us
             by_caller = packet.dst == dialog.src
+            if self.desk is not None:
+                offers.answer(self.desk, dialog, not by_caller, status, cseq, data)
             machine.agreed(dialog, by_caller, b"", machine.told(message or read(data, short, self.counters)))
             self._not_after(group, machine.deadline(dialog, self.limits))
 

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from collectors.records import MediaFlow
 from collectors.sip.dissect import Dissector
+from collectors.sip.leg import SipLeg
 from collectors.sip.limits import Limits
-from collectors.sip.media.desk import STREAMS_MAX
+from collectors.sip.media.desk import STREAMS_MAX, MediaSetting
+from collectors.sip.media.report import Report
 from collectors.sip.packets import SipPacket
 from collectors.sip.tracker import Tracker
 from tests.collectors.sip.flows import PBX, Exchange, at, at_ms, frame_of, in_order, phone
@@ -426,6 +428,57 @@ def test_what_a_phone_says_of_its_media_in_the_bye_is_heard() -> None:
         (True, 1400, 0, "vq"),
         (False, 1400, 10, "vq"),
     ]
+
+
+def reported(report: Report, media: MediaSetting = "rtcp") -> tuple[bool, tuple[MediaFlow, ...]]:
+    tracker = Tracker(media=media)
+    packets = call_with()
+    for packet in packets[:-2]:
+        tracker.feed(packet)
+    taken = tracker.report(report)
+    for packet in packets[-2:]:
+        tracker.feed(packet)
+    tracker.tick(at(500))
+    [leg] = tracker.drain()[0]
+    assert isinstance(leg, SipLeg)
+    return taken, leg.media
+
+
+def test_a_report_belongs_to_the_call_that_awaits_its_stream_or_has_its_call_id() -> None:
+    figures = {
+        "at_us": at(12),
+        "told_by": "rtcp",
+        "ssrc": 7,
+        "packets": 500,
+        "octets": 80_000,
+        "lost": 5,
+        "jitter_us": 900,
+    }
+    for ends in ({"src": PHONE_RTP, "dst": PBX_RTP}, {"dst": PBX_RTP}, {"src": PHONE_RTP}):
+        taken, [heard] = reported(Report(**figures, **ends))  # type: ignore[arg-type]
+        assert taken
+        assert (heard.from_caller, heard.packets, heard.octets, heard.lost, heard.jitter_us) == (
+            True,
+            500,
+            80_000,
+            5,
+            900,
+        )
+    behind_nat = Report(**figures, call_id=b"m1", src="10.0.1.101:999", dst="203.0.113.1:5")  # type: ignore[arg-type]
+    assert reported(behind_nat)[1][0].from_caller
+    assert reported(Report(**figures, call_id=b"m1")) == (False, ())  # type: ignore[arg-type]
+    assert reported(Report(**figures, src="192.0.2.1:4", dst="192.0.2.2:4")) == (False, ())  # type: ignore[arg-type]
+    assert reported(Report(**figures, src=PHONE_RTP, dst=PBX_RTP), "off") == (False, ())  # type: ignore[arg-type]
+
+
+def test_media_of_a_call_that_was_up_before_is_heard_once_somebody_says_where() -> None:
+    leg = Exchange("m1", phone(101), PBX, "101", "102")
+    refresh = [
+        leg.request(10, "INVITE", 5, body=description(PHONE_RTP)),
+        leg.accept(10.1, 5, body=description(PBX_RTP)),
+    ]
+    told = watch(in_order(UP, DOWN, refresh, [leg.bye(30), leg.bye_ok(30.1)])).call
+    assert [(one.from_caller, one.packets) for one in told.media] == [(True, 994), (False, 994)]
 
 
 # --- bounds and state
