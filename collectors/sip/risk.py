@@ -251,6 +251,8 @@ class Risks:
             origin.episodes[name] = Episode(code, endpoint, detail[:NAME_MAX_CHARS])
             self.watched.add(address)
             self._tell(code, address, at_us, at_us, count, endpoint, detail[:NAME_MAX_CHARS], "begun")
+        else:
+            self.counters["risks_dropped"] += 1
 
     def _tell(
         self, code: str, origin: str, at_us: int, until_us: int, count: int, endpoint: str, detail: str, part: str
