@@ -139,6 +139,7 @@ class Calls(Within, Answers):
     def _dialog(self, packet: SipPacket, message: Message, from_tag: bytes) -> tuple[Dialog, list[str]]:
         who = identity(message)
         dialled = user(message.uri) or user(uri_of(message.get(b"To")))
+        endpoint = self.registrar.endpoint_of(message.uri)
         self.serial += 1
         invite = Dialog(
             0,
@@ -152,12 +153,13 @@ class Calls(Within, Answers):
             message.cseq,
             who.names[0],
             dialled,
-            self.registrar.endpoint_of(message.uri) or dialled,
+            endpoint or dialled,
             text(message.get(b"User-Agent")),
             packet.at_us,
             packet.at_us,
             message.cseq,
         )
+        invite.at_contact = endpoint != ""
         if b"Session-ID" in message.first:
             invite.session = shortened(message.get(b"Session-ID"))
         if message.body:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from collectors.records import FeatureUse
 from collectors.sip.address import number_key
 from collectors.sip.cause import cause_of, reason_of
-from collectors.sip.features import AT_ONCE_US, REFUSALS, is_focus, of_media, of_redirect
+from collectors.sip.features import AT_ONCE_US, is_focus, of_media, of_redirect
 from collectors.sip.limits import Limits
 from collectors.sip.message import Message
 from collectors.sip.sdp import NO_MEDIA, address_of, held, media, passes_fax
@@ -89,10 +89,11 @@ def fail(dialog: Dialog, at_us: int, message: Message) -> None:
 
 
 def refused_at_once(dialog: Dialog, at_us: int) -> bool:
-    """Whether a phone of the office refuses by itself: no ringing, no time for anybody to act. (An outside number that is
-    refused says nothing of a seat.)"""
-    office = dialog.side == "callee" and number_key(dialog.callee) == dialog.callee
-    return office and dialog.status in REFUSALS and not dialog.ringing_us and at_us - dialog.started_us < AT_ONCE_US
+    """Whether a phone of the office refuses by itself: no ringing, no time for anybody to act. An outside number that is
+    refused says nothing of a seat, nor does 480 from what may be a proxy that does not know where the phone is."""
+    if dialog.side != "callee" or dialog.ringing_us or at_us - dialog.started_us >= AT_ONCE_US:
+        return False
+    return dialog.at_contact or (dialog.status != 480 and number_key(dialog.callee) == dialog.callee)
 
 
 def hang_up(dialog: Dialog, src: str, dst: str, at_us: int) -> None:

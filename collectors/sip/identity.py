@@ -17,6 +17,8 @@ from collectors.sip.message import Message
 
 Attestation = Literal["", "A", "B", "C"]
 
+_LEVELS: dict[str, Attestation] = {"A": "A", "B": "B", "C": "C"}
+
 ANONYMOUS = frozenset(("", "anonymous", "unknown", "unavailable", "restricted", "asterisk"))
 """User parts of From that name nobody: RFC 3323's and those that phone systems fill in."""
 
@@ -84,11 +86,11 @@ _claims = msgspec.json.Decoder(_Passport)
 def _attestation(message: Message) -> Attestation:
     """The level that the first token with one tells. In the compact form (RFC 8224 section 4) there is nothing to read."""
     for value in listed(message.values(b"Identity")):
-        if found := _level(_told_by(value.partition(b";")[0].strip())):
+        if found := _LEVELS.get(_told_by(value.partition(b";")[0].strip()), ""):
             return found
     for header in (b"P-Asserted-Identity", b"From"):
         if (verified := _VERSTAT.search(message.get(header))) is not None:
-            return _level(verified[1].decode())
+            return _LEVELS[verified[1].decode().upper()]
     return ""
 
 
@@ -100,15 +102,3 @@ def _told_by(token: bytes) -> str:
         return _claims.decode(urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4))).attest
     except (ValueError, msgspec.DecodeError, RecursionError):
         return ""
-
-
-def _level(text: str) -> Attestation:
-    match text.upper():
-        case "A":
-            return "A"
-        case "B":
-            return "B"
-        case "C":
-            return "C"
-        case _:
-            return ""

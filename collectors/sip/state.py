@@ -86,6 +86,8 @@ class Dialog(Struct, array_like=True):
     """It was up before the capture began."""
     addresses: tuple[bytes, bytes] = (b"", b"")
     """Where caller and callee first awaited media."""
+    at_contact: bool = False
+    """Its INVITE went to a contact that is registered: what answers is that phone."""
     recorded: int = 0
     """The call that this recording session records; 0 where it is none, or one of a call that is not known."""
     origin: str = ""
