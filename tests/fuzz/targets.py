@@ -219,7 +219,7 @@ def _message(data: bytes) -> None:
         message = parse(data)
         assert message.call_id
         for name in message.first:
-            for value in listed(message.values(name)):
+            for value in listed(message.values(name))[:64]:
                 _address(value)
         read_replaces(message.get(b"Replaces"))
         refer_target(message.get(b"Refer-To"))
