@@ -10,6 +10,7 @@ Laws
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from collectors.sip.address import number_key, same_number
 from collectors.sip.limits import Limits
@@ -19,6 +20,10 @@ from collectors.sip.state import ANSWERED, Dialog, Group, Refer
 
 REFERS_MAX = 256
 """Transfers and redirections asked for and not yet carried out; each lives 32 s."""
+
+ALIKE_MAX = 32
+"""Dialogs at one place with one name that are looked at, the latest first: no seat and no number in a ring group has as many at
+once, and a flood from one caller would make each INVITE dearer than the one before."""
 
 CALLER, DIALLED, PARTY = 4, 2, 1
 
@@ -31,6 +36,7 @@ class Correlator:
 
     def __init__(self, site: Site, limits: Limits) -> None:
         self.site = site
+        self.legs_per_call = limits.legs_per_call
         self.lifetime_us = limits.transaction_ms * 1000
         self.refers: list[Refer] = []
         self._host = self._configured_host if site.pbx else host
@@ -114,10 +120,15 @@ class Correlator:
             asked = self._by_origin(invite)
         return self._by_names(invite, names, groups) if asked is None else asked
 
+    def _latest(self, here: str, key: str) -> Iterable[Dialog]:
+        """The open dialogs at this place that name this key, the latest first."""
+        found = self._by_name.get((here, key))
+        return islice(reversed(found.values()), ALIKE_MAX) if found else ()
+
     def talks(self, invite: Dialog) -> bool:
         """Whether the seat that this INVITE is for is in another call, at the same phone."""
         seat, phone = number_key(invite.callee), host(invite.dst)
-        for other in self._by_name.get((self._host(invite.src), seat), {}).values():
+        for other in self._latest(self._host(invite.src), seat):
             if other.phase != ANSWERED or other.call == invite.call:
                 continue
             placed = number_key(other.caller) == seat and host(other.src) == phone
@@ -129,7 +140,7 @@ class Correlator:
         """The call at this phone system in which most of these take part; 0 where there is none."""
         counts: dict[int, int] = {}
         for name in names:
-            calls = {one.call for one in self._by_name.get((self._host(address), number_key(name)), {}).values()}
+            calls = {one.call for one in self._latest(self._host(address), number_key(name))}
             for call in calls:
                 counts[call] = counts.get(call, 0) + 1
         return max(counts, key=lambda call: (counts[call], groups[call].started_us, call), default=0)
@@ -145,7 +156,7 @@ class Correlator:
         """The one call that has this offer, passed on unchanged. Who makes the same offer again, or makes it to where the call
         led already, places another call."""
         known = self._by_name.get((ORIGIN, invite.origin), {}).values()
-        if len({dialog.call for dialog in known}) != 1:
+        if len(known) > self.legs_per_call or len({dialog.call for dialog in known}) != 1:
             return None
         src, dst = place(self.site, invite.src), place(self.site, invite.dst)
         again = any(place(self.site, one.src) == src or place(self.site, one.dst) == dst for one in known)
@@ -177,7 +188,7 @@ class Correlator:
         best: tuple[int, ...] = ()
         found = None
         for key in {*keys, number_key(invite.dialled)}:
-            for dialog in self._by_name.get((here, key), {}).values():
+            for dialog in self._latest(here, key):
                 rank = self._rank(invite, keys, dialog, groups[dialog.call])
                 if rank is not None and rank > best:
                     best, found = rank, dialog.call

@@ -15,7 +15,7 @@ from collectors.sip.message import Message
 NAMES_MAX = 16
 """Participants of one recorded call that are looked at; a conference may have more."""
 
-_AOR = re.compile(rb"""<(?:\w+:)?nameID\s[^>]*?\baor\s*=\s*["']([^"'<>\s]{1,256})""")
+_AOR = re.compile(rb"""<(?:\w+:)?nameID\s[^<>]{0,512}?\baor\s*=\s*["']([^"'<>\s]{1,256})""")
 _SESSION = re.compile(rb"<(?:\w+:)?sipSessionID>\s*([0-9A-Fa-f;=a-z]{32,256})\s*<")
 
 

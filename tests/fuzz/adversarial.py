@@ -64,6 +64,8 @@ MESSAGES: dict[str, Callable[[int], bytes]] = {
     "Identity with parameters": header(b"Identity: a.b.c", b";a=b"),
     "Session-ID with parameters": header(b"Session-ID: a", b";remote=b"),
     "Replaces with parameters": header(b"Replaces: a", b";to-tag=b"),
+    "do not": header(b"Reason: ", b"do not ", b""),
+    "Reason many times": header(b"", b"Reason: do not\r\n", b"X: y"),
     "blanks": header(b"X:", b" ", b""),
     "tabs": header(b"Supported:", b"\t", b"a"),
     "percent signs": header(b"Contact: <sip:", b"%41", b"@b>"),
@@ -96,6 +98,10 @@ MESSAGES: dict[str, Callable[[int], bytes]] = {
     ),
     "boundaries that are none": body(MULTIPART, b"", b"-"),
     "XML": body(b"application/pidf+xml", b"", b"<a>"),
+    "recording's names": body(b"application/rs-metadata+xml", b"", b"<nameID "),
+    "recording's names that say aor": body(b"application/rs-metadata+xml", b"", b"<nameID aor "),
+    "recording's sessions": body(b"application/rs-metadata+xml", b"", b"<sipSessionID>"),
+    "recording's letters": body(b"application/rs-metadata+xml", b"<", b"a"),
 }
 
 STREAMS: dict[str, Callable[[int], bytes]] = {

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 
-from collectors.hep import decode as hep
 from collectors.hep import quality
 from collectors.hep.stream import HepStream
+from collectors.io.origin import CHUNK, Origin
 from collectors.net.bounds import Bounds
 from collectors.net.frames import CaptureError, frames
 from collectors.net.sctp import Associations
@@ -317,10 +317,13 @@ def _t38(data: bytes) -> None:
 
 
 def _hep(data: bytes) -> None:
-    hep.packet_length(data)
+    """As a datagram, and as what two connections bring in pieces."""
     for key in (b"", b"secret"):
         stream = HepStream(Tracker(SMALL), key)
-        stream.feed(data, START_US, "byte 0")
+        stream.packet(data, START_US, "byte 0")
+        for number, piece in enumerate(_pieces(data)):
+            stream.feed(Origin(CHUNK, "10.0.1.1", 9060, number % 2), piece, START_US + number, "byte 0")
+        stream.to_cut()
         stream.finish()
         stream.drain()
 

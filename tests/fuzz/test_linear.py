@@ -11,10 +11,11 @@ from contextlib import suppress
 
 import pytest
 
+from collectors.sip.media import rtp_stat, vq
 from collectors.sip.message import Malformed, parse
 from collectors.sip.packets import SipPacket
 from collectors.sip.tracker import Tracker
-from tests.collectors.sip.flows import PBX, at, phone
+from tests.collectors.sip.flows import PBX, START_US, at, phone
 from tests.fuzz.adversarial import MESSAGES, STREAMS
 from tests.fuzz.judge import SLOW_S
 
@@ -69,6 +70,14 @@ def test_a_message_takes_linear_time(way: str) -> None:
         if took > SLOW_S * messages * SLACK:
             slow[name] = f"{took * 1000:.0f} ms"
     assert not slow
+
+
+@pytest.mark.parametrize("piece", ["A", "IP=", "PORT", "SSRC=0", "9", "IP=1 "])
+def test_a_report_takes_linear_time(piece: str) -> None:
+    line = f"VQSessionReport: CallTerm\r\nLocalMetrics:\r\nDelay: {piece * (SIZE_BYTES // len(piece))}\r\n".encode()
+    for body in (line, line.replace(b"Delay", b"LocalAddr")):
+        assert least_s(lambda body: vq.reports(body, START_US), body) < SLOW_S * SLACK
+    assert least_s(lambda value: rtp_stat.reports(value, START_US), line) < SLOW_S * SLACK
 
 
 def test_a_stream_takes_linear_time() -> None:

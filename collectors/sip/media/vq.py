@@ -19,7 +19,8 @@ LINES_MAX = 256
 
 NOT_MEASURED = 127
 _BLOCKS = ("localmetrics", "remotemetrics")
-_PARAMETER = re.compile(r"([A-Za-z]+)=([^\s;]+)")
+_PARAMETER = re.compile(r"(?<![A-Za-z])([A-Za-z]{1,32})=([^\s;]+)")
+"""A name is looked for once, where its letters begin: a line of letters alone would take quadratic time."""
 
 Fields = dict[str, str]
 

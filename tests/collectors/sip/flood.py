@@ -80,6 +80,13 @@ def tags(number: int) -> tuple[str, str, str, bytes]:
     return "udp", PBX, phone(call), RINGING % (call, number, call, number)
 
 
+def alike(number: int) -> tuple[str, str, str, bytes]:
+    """One caller's attempts to reach one number, which the phone system passes on, each with a Call-ID of its own."""
+    text, source = _source(number // 2)
+    told = 7, source, number, 7, number, 7, number, 7
+    return ("udp", PBX, phone(250), INVITE % told) if number % 2 else ("udp", text, PBX, INVITE % told)
+
+
 def long(number: int) -> tuple[str, str, str, bytes]:
     """64 kB in each INVITE: what is kept of it must not be."""
     text, source = _source(number)
@@ -88,7 +95,7 @@ def long(number: int) -> tuple[str, str, str, bytes]:
 
 
 KINDS: dict[str, Callable[[int], tuple[str, str, str, bytes]]] = {
-    one.__name__: one for one in (invites, registers, streams, within, tags, long)
+    one.__name__: one for one in (invites, registers, streams, within, tags, alike, long)
 }
 
 

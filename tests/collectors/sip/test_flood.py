@@ -46,6 +46,10 @@ def test_ever_more_branches_do_not_grow_a_call() -> None:
     under("tags", 50_000, 40_000_000)
 
 
+def test_attempts_that_are_all_alike_cost_no_more_than_others() -> None:
+    assert under("alike", 40_000)["calls"] == 20_000 + KNOWN, "what the phone system passes on is no call of its own"
+
+
 def test_words_of_64_kilobytes_are_not_kept_as_they_are() -> None:
     under("long", 10_000)
 
