@@ -4,13 +4,12 @@ Laws
 - What keeps it from capturing is told under the code of its cause (trouble.py), whether the kernel refuses to start it or
   dumpcap itself says so.
 - Kernel drops are counted when it ends: it tells them then, and at no other time.
-- One dumpcap writes into a folder: it holds that folder's lock as long as it lives, so that an agent that was killed finds it
-  again (`adopt`) and never starts a second.
+- An agent that was killed finds its dumpcap again (`adopt`) by the folder that it writes into, and never starts a second: what
+  a process was started with stands in its command line from its first moment on; no file of ours could be half written.
 """
 
 import errno
 import fcntl
-import json
 import os
 import re
 import select
@@ -20,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,7 +28,8 @@ from collectors.sip.live.trouble import trouble
 
 KERNEL_BUFFER_MB = 16
 """As much as was measured to hold 100,000 packets a second without a drop; dumpcap's own 2 are a tenth of a second."""
-LOCK, WORDS = "dumpcap.lock", "dumpcap.log"
+WORDS = "dumpcap.log"
+PIPE = "-"
 ENDING_S = 3.0
 """dumpcap ends within one turn of its loop, 0.25 s."""
 
@@ -56,7 +56,7 @@ class Dumpcap:
         self.kernel_drops = 0
         self.output = -1
         """Its standard output, where it writes to that."""
-        self._folder = folder
+        self._folder = folder.absolute()
         self._child: subprocess.Popen[bytes] | None = None
         self._process = -1
         """A pidfd, -1 where none runs."""
@@ -67,23 +67,20 @@ class Dumpcap:
         if program is None:
             raise trouble("capture_dumpcap_absent", "dumpcap is not installed")
         self._folder.mkdir(parents=True, exist_ok=True)
-        with open(self._folder / LOCK, "w") as lock, open(self._folder / WORDS, "wb") as words:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with open(self._folder / WORDS, "wb") as words:
             try:
                 self._child = subprocess.Popen(
-                    [program, *arguments, "-w", output],
+                    [program, *arguments, "-w", output if output == PIPE else str(self._folder / output)],
                     stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE if output == "-" else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if output == PIPE else subprocess.DEVNULL,
                     stderr=words,
                     cwd=self._folder,
-                    pass_fds=[lock.fileno()],
                     start_new_session=True,
                     env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": str(self._folder)},
                 )
             except OSError as error:
                 code = REFUSALS.get(error.errno or 0, "capture_failed")
                 raise trouble(code, f"dumpcap cannot be started: {error.strerror}") from error
-            json.dump({"pid": self._child.pid, "arguments": list(arguments)}, lock)
         self._process = os.pidfd_open(self._child.pid)
         if self._child.stdout:
             self.output = self._child.stdout.fileno()
@@ -91,15 +88,12 @@ class Dumpcap:
 
     def adopt(self, *known_arguments: Sequence[str]) -> bool:
         """Whether one runs here already with one of these arguments. One that was started with others is ended."""
-        with suppress(OSError, ValueError), open(self._folder / LOCK) as lock:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return False  # nobody holds it
-            known = json.load(lock)
-            self._process = os.pidfd_open(known["pid"])
-            if any(known["arguments"] == list(arguments) for arguments in known_arguments):
-                return True
-            self.end()
+        for pid, arguments in _writing_into(self._folder):
+            with suppress(ProcessLookupError):
+                self._process = os.pidfd_open(pid)
+                if any(arguments == list(known) for known in known_arguments):
+                    return True
+                self.end()
         return False
 
     @property
@@ -152,6 +146,15 @@ class Dumpcap:
 
     def _said(self) -> str:
         return (self._folder / WORDS).read_text("utf-8", "replace")
+
+
+def _writing_into(folder: Path) -> Iterator[tuple[int, list[str]]]:
+    """Each dumpcap that writes into this folder, and what it was started with."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_text("utf-8", "surrogateescape").split("\0")[:-1]
+            if words[-2:-1] == ["-w"] and words[0].endswith("dumpcap") and Path(words[-1]).parent == folder:
+                yield int(path.parent.name), words[1:-2]
 
 
 SIOCGIFFLAGS, IFF_UP, IFREQ_BYTES = 0x8913, 1, 40

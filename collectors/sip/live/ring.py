@@ -3,6 +3,7 @@
 A ring outlives the agent: dumpcap goes on writing while the agent is away, and the agent that comes back reads on where its
 last durable checkpoint stands. Lost is only what the ring had to overwrite meanwhile (`ring_files_lost`), and what passes
 while no dumpcap runs: an agent that is stopped ends it, and so does a service manager that ends all processes of a service.
+A power cut takes what the kernel had not written yet.
 A pipe keeps nothing: what was read since the last checkpoint is lost with the agent.
 
 Laws

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from collectors.contract import Context, SourceError
 from collectors.sip.kind import KIND, SipConfig
 from collectors.sip.live import ring
-from collectors.sip.live.dumpcap import WORDS
+from collectors.sip.live.dumpcap import WORDS, Dumpcap
 from collectors.sip.live.pcap_filter import pcap_filter
 from collectors.sip.live.ring import DumpcapSource
 from collectors.sip.live.source import Frame
@@ -41,9 +42,10 @@ def expression(tagged: bool = True) -> str:
 
 
 @pytest.fixture
-def network() -> Iterator[None]:
+def network(tmp_path: Path) -> Iterator[None]:
     with own_network():
         yield
+    Dumpcap(tmp_path).adopt()  # whatever a test that failed has left
 
 
 def source(folder: Path, ring_mb: int = 16, interface: str = "lo") -> DumpcapSource:
@@ -179,9 +181,12 @@ async def test_the_filter_takes_sip_behind_vlan_tags(
     await opened.close()
 
 
-async def test_calls_on_an_interface_are_counted_by_the_collector(network: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["dumpcap", "pyshark"])
+async def test_calls_on_an_interface_are_counted_by_the_collector(
+    engine: Literal["dumpcap", "pyshark"], network: None, tmp_path: Path
+) -> None:
     collector = KIND.open(
-        SipConfig(interface="lo", engine="dumpcap"), Context(name="office", folder=tmp_path, clock_ms=lambda: 0)
+        SipConfig(interface="lo", engine=engine), Context(name="office", folder=tmp_path, clock_ms=lambda: 0)
     )
     kept = Kept()
     running = asyncio.create_task(collector.run(kept, None))
@@ -262,6 +267,13 @@ def test_a_dumpcap_with_capabilities_that_the_bounding_set_lacks_is_told(
 async def test_a_dumpcap_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert (await refusal(tmp_path / "ring")).code == "capture_dumpcap_absent"
+
+
+async def test_a_dumpcap_that_is_not_for_this_user_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's, once set up: for root and the group wireshark. Nobody may run a file that nobody may execute."""
+    (tmp_path / "dumpcap").touch(mode=0o644)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert (await refusal(tmp_path / "ring")).code == "capture_dumpcap_denied"
 
 
 async def test_its_death_is_told_with_its_last_word(network: None, tmp_path: Path) -> None:
