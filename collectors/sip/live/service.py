@@ -13,18 +13,16 @@ Laws
 import logging
 import os
 import selectors
-import socket
-import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from struct import unpack
 
 from collectors.contract import SourceError
-from collectors.sip.live.afpacket import Ring
+from collectors.sip.live.afpacket import RETIRE_MS, Ring
 from collectors.sip.live.bpf import Program
 from collectors.sip.live.buffer import Buffer
-from collectors.sip.live.trouble import trouble
+from collectors.sip.live.door import Agent, listen
 from collectors.sip.live.wire import (
     HELLO,
     RELEASE,
@@ -32,7 +30,6 @@ from collectors.sip.live.wire import (
     STATE,
     VERSION,
     Hello,
-    Messages,
     State,
     WireError,
     message,
@@ -41,10 +38,6 @@ from collectors.sip.live.wire import (
 
 RETRY_S = 1.0
 """How often an interface that is not there, or down, is looked for; and the agent told how things stand."""
-RECEIVE_BYTES = 4_096
-SEND_BUFFER_BYTES = 4 << 20
-SOCKET_MODE = 0o660
-"""The agent is let in by its group, which is the service's own."""
 
 log = logging.getLogger("pegcount.capture")
 
@@ -61,7 +54,7 @@ class CaptureService:
         self._trouble: SourceError | None = None
         self._agent: Agent | None = None
         self._selector = selectors.DefaultSelector()
-        self._listener = _listen(path)
+        self._listener = listen(path)
 
     def run(self, stop: int, ready: Callable[[], None]) -> None:
         """Serve until something can be read from the descriptor `stop`. `ready` is called once the socket is there."""
@@ -74,6 +67,7 @@ class CaptureService:
             while True:
                 for key, events in self._selector.select(max(0.0, due - time.monotonic())):
                     if key.fd == stop:
+                        self._hand_over()
                         return
                     key.data(events)
                 if time.monotonic() >= due:
@@ -105,6 +99,12 @@ class CaptureService:
             self._fail(error)
         if self._agent:
             self._send()
+
+    def _hand_over(self) -> None:
+        """Before the end: what the kernel still gathers goes to the agent, as far as its socket takes it at once."""
+        if self._ring is not None:
+            time.sleep(2 * RETIRE_MS / 1000)
+            self._drain(0)
 
     def _close_ring(self) -> None:
         if self._ring is not None:
@@ -140,29 +140,30 @@ class CaptureService:
     # --- the agent
 
     def _accept(self, _: int) -> None:
-        opened, _ = self._listener.accept()
-        opened.setblocking(False)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        agent = Agent(opened)
+        try:
+            agent = Agent(self._listener.accept()[0])
+        except OSError:  # it has gone away meanwhile
+            return
         code, text = self._told()
-        _, user, _ = unpack("=3i", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        if user not in self._users:
-            code, text = "capture_peer_refused", f"user {user} may not have what is captured"
+        if agent.user not in self._users:
+            code, text = "capture_peer_refused", f"user {agent.user} may not have what is captured"
         elif self._agent:
             code, text = "capture_socket_taken", "another agent is connected to the capture service"
         agent.queue(
             message(HELLO, 0, pack(Hello(VERSION, self._session, self._started_us, self._buffer.first, code, text)))
         )
         if code:
-            agent.send()
-            opened.close()
+            with suppress(OSError):
+                agent.send()
+            agent.socket.close()
             return
         self._agent = agent
-        self._selector.register(opened, selectors.EVENT_READ, self._talk)
+        self._selector.register(agent.socket, selectors.EVENT_READ, self._talk)
         self._send()
 
     def _talk(self, events: int) -> None:
-        assert self._agent is not None
+        if self._agent is None:  # parted with while another event of the same moment was looked at
+            return
         try:
             if events & selectors.EVENT_READ:
                 for kind, number, body in self._agent.hear():
@@ -207,71 +208,6 @@ class CaptureService:
         self._selector.close()
         self._listener.close()
         self._path.unlink(missing_ok=True)
-
-
-class Agent:
-    """A connected agent. `asked`: it has said where to begin."""
-
-    def __init__(self, opened: socket.socket) -> None:
-        self.socket = opened
-        self.asked = False
-        self._messages = Messages()
-        self._out: list[memoryview] = []
-
-    @property
-    def waiting(self) -> bool:
-        """Whether something is queued that the socket did not take."""
-        return bool(self._out)
-
-    def queue(self, data: bytes) -> None:
-        self._out.append(memoryview(data))
-
-    def send(self) -> bool:
-        """Whether all that was queued went. Raises OSError."""
-        while self._out:
-            try:
-                sent = self.socket.send(self._out[0])
-            except BlockingIOError:
-                return False
-            rest = self._out[0][sent:]
-            self._out[:1] = [rest] if rest else []
-        return True
-
-    def hear(self) -> list[tuple[int, int, bytes]]:
-        """Raises OSError, WireError."""
-        data = self.socket.recv(RECEIVE_BYTES)
-        if not data:
-            raise ConnectionResetError("it closed the connection")
-        return list(self._messages.feed(data))
-
-
-def _listen(path: Path) -> socket.socket:
-    """The service's socket; one that a service left behind is replaced. Raises SourceError."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        _remove_abandoned(path)
-        listener.bind(str(path))
-        path.chmod(SOCKET_MODE)
-        listener.listen(1)
-    except OSError as error:
-        listener.close()
-        raise trouble("capture_socket_denied", f"cannot make the socket {path}: {error.strerror or error}") from error
-    except SourceError:
-        listener.close()
-        raise
-    return listener
-
-
-def _remove_abandoned(path: Path) -> None:
-    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise trouble("capture_socket_taken", f"a capture service answers at {path} already")
 
 
 def _now_us() -> int:

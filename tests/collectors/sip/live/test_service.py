@@ -223,6 +223,29 @@ async def test_a_service_that_is_killed_is_told_and_how_long_nobody_captured(tmp
     service.kill(signal.SIGTERM)
 
 
+async def test_a_service_that_is_stopped_hands_over_what_it_has(tmp_path: Path, network: Network) -> None:
+    service = Service(tmp_path, network)
+    client = await heard(service)
+    service.send(TALK)
+    service.process.send_signal(signal.SIGTERM)
+    assert len(await taken(client, 7)) == 7
+    await client.close()
+    service.kill(signal.SIGTERM)
+
+
+async def test_who_connects_and_says_rubbish_or_nothing_does_no_harm(service: Service) -> None:
+    for said in (b"", b"GET / HTTP/1.1\r\n\r\n", bytes(16), b"\xff" * 5_000) * 5:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+            visitor.connect(service.config.capture_socket)
+            visitor.sendall(said)
+        service.send(TALK)
+    await asyncio.sleep(0.3)
+    client = await heard(service)
+    assert len(await taken(client, 140)) == 140
+    assert client.counters["frames_lost"] == 0
+    await client.close()
+
+
 async def _trouble(service: Service) -> SourceError:
     client = CaptureClient(service.config.capture_socket)
     with pytest.raises(SourceError) as told:
