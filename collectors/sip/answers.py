@@ -169,6 +169,8 @@ class Answers(Lookup):
             self.midway.state.calls.append(group.id)
             dialog.side = "caller"
         self._attach(group, dialog)
+        if not dialog.call:
+            return  # one leg too many
         if cseq.endswith(b" BYE"):
             machine.hang_up(dialog, packet.dst, packet.src, dialog.last_us)
             self._ended(dialog, dialog.last_us)

@@ -132,3 +132,15 @@ def test_what_is_known_midway_outlives_a_restart() -> None:
             second.feed(packet)
         second.tick(at(200))
         assert first.drain()[0] + second.drain()[0] == whole.records
+
+
+def test_a_call_that_is_known_midway_has_no_more_legs_than_any_other() -> None:
+    legs = [
+        Exchange(f"m{number}", *((phone(101), PBX) if number % 2 else (PBX, phone(102))), "101", "102")
+        for number in range(9)
+    ]
+    refreshed = [again(one, 5 + number / 10) for number, one in enumerate(legs)]
+    ended = [end(one, 60 + number / 10) for number, one in enumerate(legs)]
+    told = track(in_order(*refreshed, *ended), limits=Limits(legs_per_call=2))
+    assert told.counters["legs_over_limit"] > 0
+    assert all(call.partial for call in told.calls)
