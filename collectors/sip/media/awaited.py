@@ -80,8 +80,11 @@ class Awaited:
     def _claim(self, session: Session, known: Place, use: int) -> None:
         holder = self._awaited.get(known)
         if holder is session:
+            session.places[known] &= use | ~RTCP_ONLY
             return
         if holder is not None:
+            if use & RTCP_ONLY and not holder.places[known] & RTCP_ONLY:
+                return  # RTP where this one's RTCP would be: who told it means it, the port above is a guess
             if holder.call == session.call and holder.serial < session.serial:
                 return
             self._yield(holder, session, known)

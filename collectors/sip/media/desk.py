@@ -58,9 +58,8 @@ class Desk(Reported):
     # --- what passes
 
     def media(self, at_us: int, flow: bytes, buffer: Buffer, begin: int, end: int) -> bool:
-        """A datagram that is no SIP. `flow`: source, target and both ports as they stand in the packet; the
-        UDP header stands right before `begin`. Whether it was media
-        of a call that is followed."""
+        """A datagram that is no SIP. `flow`: source, target and both ports as they stand in the packet; the UDP
+        header stands right before `begin`. Whether it was media of a call that is followed."""
         stream = self._flows.get(flow)
         if stream is not None and rtp.take(stream, at_us, buffer, begin, end):
             return True

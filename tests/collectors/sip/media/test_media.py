@@ -310,6 +310,22 @@ def test_a_port_that_the_next_call_takes_is_that_calls() -> None:
     assert [one.packets for one in by_caller["101"]] == [1400]
 
 
+def test_a_call_whose_rtp_is_where_another_would_have_its_rtcp_keeps_it() -> None:
+    second = Exchange("m2", phone(103), PBX, "103", "104")
+    above = rtcp_of(PBX_RTP)
+    other = call_with(
+        voice("10.0.1.103:17000", above, 2, 30, ssrc=3),
+        offer=description("10.0.1.103:17000"),
+        answer=description(above),
+        exchange=second,
+    )
+    first = call_with(UP)
+    for packets in (in_order(first, other), in_order(other, first)):
+        by_caller = {call.caller.number: call.media for call in watch(packets).calls}
+        assert [one.packets for one in by_caller["103"]] == [1400]
+        assert [one.packets for one in by_caller["101"]] == [1400]
+
+
 # --- the end of a call
 
 
