@@ -54,6 +54,8 @@ class Session(Struct, array_like=True):
 
 
 def flows(session: Session) -> tuple[MediaFlow, ...]:
+    if not session.streams and not session.heard:
+        return ()
     counted = {stream.from_caller for stream in session.streams if stream.kind != "image"}
     found = [_counted(session, stream) for stream in session.streams]
     for from_caller in (True, False):
