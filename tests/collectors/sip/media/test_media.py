@@ -497,6 +497,22 @@ def test_media_of_a_call_that_was_up_before_is_heard_once_somebody_says_where() 
     assert [(one.from_caller, one.packets) for one in told.media] == [(True, 994), (False, 994)]
 
 
+def test_what_a_phone_publishes_of_its_voice_quality_is_heard() -> None:  # RFC 6035 section 4.1
+    host, _, port = PHONE_RTP.rpartition(":")
+    far, _, far_port = PBX_RTP.rpartition(":")
+    body = (
+        "VQSessionReport: CallTerm\r\nCallID: m1\r\n"
+        f"LocalAddr: IP={host} PORT={port} SSRC=0x1234\r\nRemoteAddr: IP={far} PORT={far_port} SSRC=0x9\r\n"
+        "LocalMetrics:\r\nDelay: RTD=40 IAJ=3\r\nQualityEst: MOSCQ=4.1\r\n"
+    )
+    reporting = Exchange("report", phone(101), PBX, "101", "collector")
+    publish = reporting.request(29, "PUBLISH", 1, in_dialog=False, body=body)
+    opus = [description(place, "96", "a=rtpmap:96 opus/48000/2") for place in (PHONE_RTP, PBX_RTP)]
+    down = voice(PBX_RTP, PHONE_RTP, 2, 30, kind=96, ssrc=9)
+    [heard] = watch(in_order(call_with(down, offer=opus[0], answer=opus[1]), [publish])).call.media
+    assert (heard.from_caller, heard.codec, heard.mos, heard.told_by) == (False, "OPUS", 410, "rtp")
+
+
 # --- bounds and state
 
 
