@@ -34,6 +34,9 @@ POLL_S = 0.05
 START_S = 10.0
 """dumpcap opens its interface in 0.1 s; a machine that boots has much else to do."""
 
+COUNTED = -1
+"""The offset in a file that was given up: it has been counted as lost."""
+
 
 class Position(Struct, frozen=True, array_like=True):
     file: str = ""
@@ -75,6 +78,7 @@ class DumpcapSource:
                 return
             if not (tagged and self._dumpcap.refuses_tags()):
                 break
+            self._dumpcap.bury()
         raise self._dumpcap.failure(self._interface)
 
     def _arguments(self, tagged: bool) -> list[str]:
@@ -96,6 +100,9 @@ class DumpcapSource:
         files = self._files() if self._ring_files else []
         for name in files[: max(0, len(files) - self._ring_files)]:
             (self._folder / name).unlink(missing_ok=True)
+            if _number(name) >= _number(self._position.file):
+                self._counters["ring_files_lost"] += 1
+                self._position = Position(name, COUNTED)
 
     def _begin(self) -> None:
         """At the position, or at the first file after it."""
@@ -106,6 +113,7 @@ class DumpcapSource:
             if len(head) == HEAD_BYTES:
                 self._stream.skip_to(self._position.offset)
         elif files:
+            self._counters["ring_files_lost"] += bool(self._position.file) and self._position.offset != COUNTED
             self._enter(next((name for name in files if _number(name) > _number(self._position.file)), files[0]))
 
     def _enter(self, name: str) -> None:
@@ -162,8 +170,9 @@ class DumpcapSource:
             with open(self._folder / self._position.file, "rb", buffering=0) as file:
                 file.seek(offset)
                 return file.read(size)
-        except FileNotFoundError:
-            return b""  # overwritten: the next one's number tells
+        except FileNotFoundError:  # overwritten while it was read; the next one's number tells of those between
+            self._counters["ring_files_lost"] += 1
+            return b""
 
     def _feed(self, data: bytes) -> bool:
         try:

@@ -23,7 +23,7 @@ from collectors.sip.live.pcap_filter import pcap_filter
 from collectors.sip.live.ring import DumpcapSource
 from collectors.sip.live.source import Frame
 from collectors.sip.packets import SipPacket
-from tests.collectors.sip.flows import PBX, Exchange, ethernet, frame_of, in_order, phone
+from tests.collectors.sip.flows import PBX, Exchange, ethernet, frame_of, in_order, pcap, phone
 from tests.collectors.sip.live.memory import Kept
 from tests.collectors.sip.live.namespace import link, own_network, play
 
@@ -201,6 +201,28 @@ async def test_calls_on_an_interface_are_counted_by_the_collector(
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+
+
+async def test_a_link_without_tags_is_captured_without_them(network: None, tmp_path: Path) -> None:
+    opened = source(tmp_path, interface="any")
+    await opened.open(None)
+    play(PACKETS[:3])
+    frames = await taken(opened, 3)
+    assert [frame.data.endswith(packet.payload) for frame, packet in zip(frames, PACKETS, strict=False)] == [True] * 3
+    assert opened.counters["dumpcap_starts"] == 2
+    await opened.close()
+
+
+async def test_runs_that_nobody_reads_take_no_more_disk_than_the_ring(network: None, tmp_path: Path) -> None:
+    names = [f"00000{run}_{number:05d}_20260105090000.pcap" for run in (1, 2) for number in (1, 2, 3)]
+    for name in names:
+        (tmp_path / name).write_bytes(pcap([]))
+    opened = source(tmp_path)
+    opened._ring_files = 2
+    await opened.open(None)
+    assert opened.counters["ring_files_lost"] == 4
+    assert [name for name in names if (tmp_path / name).exists()] == names[4:]
+    await opened.close()
 
 
 # --- why it cannot
