@@ -67,8 +67,6 @@ class Ring:
 
     def __init__(self, interface: str, program: Program) -> None:
         self.interface = interface
-        self.packets = self.drops = 0
-        """What the kernel has passed and dropped so far, as of the last `count`."""
         self._at = 0
         with self._refusals():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -149,17 +147,16 @@ class Ring:
     def check(self) -> None:
         """Raises SourceError where the interface has gone down or away since."""
         number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number == errno.ENETDOWN:
-            self._look_at_interface()
-        if number:
-            with self._refusals():
-                raise OSError(number, os.strerror(number))
+        if not number:
+            return
+        with self._refusals():
+            if number == errno.ENETDOWN:
+                self._look_at_interface()
+            raise OSError(number, os.strerror(number))
 
-    def count(self) -> None:
-        """The kernel tells what has come since it was last asked; of its packets the dropped ones are a part."""
-        packets, drops, _ = unpack("=III", self._socket.getsockopt(SOL_PACKET, STATISTICS, 12))
-        self.packets += packets - drops
-        self.drops += drops
+    def drops(self) -> int:
+        """Packets that the kernel had to drop since it was last asked."""
+        return int(unpack("=III", self._socket.getsockopt(SOL_PACKET, STATISTICS, 12))[1])
 
     def close(self) -> None:
         self._memory.close()

@@ -3,7 +3,7 @@
 Laws
 - What was lost is counted, never passed over: frames that the service had to drop before we came for them (`frames_lost`, a
   gap in their numbers), and the time that nobody captured because the service was not there (`unheard_ms`).
-- The service's own trouble (no such interface, no capability) is raised here under its code, after all frames before it.
+- The service's own trouble (no such interface, no capability) is raised here under its code.
 """
 
 import asyncio

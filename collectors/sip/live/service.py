@@ -120,9 +120,7 @@ class CaptureService:
 
     def _count(self) -> None:
         assert self._ring is not None
-        before = self._ring.drops
-        self._ring.count()
-        self._counters["kernel_drops"] += self._ring.drops - before
+        self._counters["kernel_drops"] += self._ring.drops()
 
     def _every_second(self) -> None:
         if self._ring is None:

@@ -104,9 +104,6 @@ class LiveStream:
         self._newest_us = known.newest_us
 
 
-Slices = Iterator[Sequence[Frame | SipPacket]]
-
-
-def slices(taken: Sequence[Frame | SipPacket], size: int) -> Slices:
+def slices(taken: Sequence[Frame | SipPacket], size: int) -> Iterator[Sequence[Frame | SipPacket]]:
     """`taken` in pieces of `size`, so that whoever feeds them can let others have a turn in between."""
     return (taken[at : at + size] for at in range(0, len(taken), size))
