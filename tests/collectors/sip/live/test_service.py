@@ -195,7 +195,8 @@ async def test_what_does_not_fit_the_buffer_is_counted(tmp_path: Path, network: 
     lost, drops = again.counters["frames_lost"], again.counters["kernel_drops"]
     assert 0 < len(frames) < 600
     assert len(frames) + lost + drops == 600
-    assert payloads(frames)[-1] == big[-1].payload
+    numbers = [payload[:6] for payload in payloads(frames)]
+    assert numbers == sorted(set(numbers)), "what is left is in order, and nothing twice"
     await again.close()
     service.kill(signal.SIGTERM)
 
