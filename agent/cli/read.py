@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct, inspect, structs
 
 from agent.cli.common import EX_NOINPUT, EX_OK, EX_TROUBLE, loaded
 from agent.config import Config
@@ -16,6 +16,7 @@ from collectors.contract import Batch, Kind, SourceError
 
 SNIFFED_BYTES = 4096
 """Enough for a capture's header or the first lines of a file of records."""
+MEDIA = ("off", "rtcp", "rtp")
 NO_SITE = "00000000-0000-0000-0000-000000000000"
 
 
@@ -29,7 +30,19 @@ NO_SITE = "00000000-0000-0000-0000-000000000000"
 @click.option(
     "--timezone", metavar="ZONE", help="Time zone of the site, and of the files' own times, such as Europe/Berlin."
 )
-def read(files: tuple[Path, ...], as_json: bool, kind_name: str | None, config_path: str | None, timezone: str) -> None:
+@click.option(
+    "--media",
+    type=click.Choice(MEDIA),
+    help="What of a capture's media is read; without --config: as much as the kind of file can show.",
+)
+def read(
+    files: tuple[Path, ...],
+    as_json: bool,
+    kind_name: str | None,
+    config_path: str | None,
+    timezone: str | None,
+    media: str | None,
+) -> None:
     """Show the calls and micro-transactions that FILEs of call records or captures would give.
 
     Nothing is stored and nothing is sent. Several files of one kind are read as one source, in the order given. With
@@ -47,7 +60,7 @@ def read(files: tuple[Path, ...], as_json: bool, kind_name: str | None, config_p
     try:
         for kind, paths in _by_kind(files, kind_name, KINDS):
             found = preview(
-                site, metering, kind.name, kind, _batches(kind, paths, _settings(kind, paths, config, timezone))
+                site, metering, kind.name, kind, _batches(kind, paths, _settings(kind, paths, config, timezone, media))
             )
             for line in lines(counts.counted(found), kind.name, site.timezone):
                 click.echo(line)
@@ -106,13 +119,25 @@ def _sniffed(path: Path, head: bytes, kinds: Mapping[str, Kind]) -> str:
     sys.exit(EX_NOINPUT)
 
 
-def _settings(kind: Kind, paths: list[Path], config: Config | None, timezone: str | None) -> Struct:
-    """The settings of the configuration's first source of this kind, or the kind's defaults; --timezone outweighs both."""
+def _settings(kind: Kind, paths: list[Path], config: Config | None, timezone: str | None, media: str | None) -> Struct:
+    """The settings of the configuration's first source of this kind, or the kind's defaults; options outweigh both."""
     own = next((one.config for one in config.sources if one.kind == kind.name), None) if config else None
     settings = own if own is not None else _defaults(kind, paths[0])
+    readable = _media_of(kind)
+    if media is not None and media in readable:
+        settings = structs.replace(settings, media=media)
+    elif own is None and readable:
+        settings = structs.replace(settings, media=readable[-1])
     if timezone is not None and hasattr(settings, "timezone"):
         settings = structs.replace(settings, timezone=timezone)
     return settings
+
+
+def _media_of(kind: Kind) -> list[str]:
+    """What the kind can read of calls' media, the most last."""
+    known = [inspect.type_info(field.type) for field in structs.fields(kind.config) if field.encode_name == "media"]
+    values = {value for info in known if isinstance(info, inspect.LiteralType) for value in info.values}
+    return [setting for setting in MEDIA if setting in values]
 
 
 def _defaults(kind: Kind, path: Path) -> Struct:

@@ -10,9 +10,11 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from agent.cli.common import printable
 from agent.ledger.preview import Finding
+from agent.metering.media import pages, quality
 from agent.web import words
 from agent.web.page import plain
 from collectors.records import Call, FeatureUse, Party, Registration, Reject, Risk
@@ -62,6 +64,8 @@ def json_lines(found: Iterable[Finding], source: str, timezone: str) -> Iterator
         fields: dict[str, Any] = msgspec.to_builtins(one, builtin_types=(bytes,))
         if isinstance(one, Reject):
             fields["excerpt"] = one.excerpt.decode("utf-8", "backslashreplace")
+        elif isinstance(one, Call):
+            fields["media"] = [structs.asdict(flow) for flow in one.media]  # they are stored as arrays
         yield msgspec.json.encode({"kind": KINDS[type(one)], "source": source, **fields}).decode()
 
 
@@ -92,7 +96,7 @@ def _call(one: Call) -> tuple[str, str]:
     answered = f", {words.talk(one.talk_ms)}" if one.answered_at_ms is not None else ""
     legs = f", {one.legs} legs" if one.legs > 1 else ""
     ending = f", end {one.ending}" if one.ending != "confirmed" else ""
-    what = f"{plain(one.outcome).lower()}{answered}{legs}{ending}{_signalled(one)}"
+    what = f"{plain(one.outcome).lower()}{answered}{legs}{ending}{_signalled(one)}{_heard(one)}"
     return f"{_party(one.caller)} -> {one.dialled or '?'}", what
 
 
@@ -105,6 +109,19 @@ def _signalled(one: Call) -> str:
         f"attested {one.attestation}" if one.attestation else "",
         "beginning not heard" if one.partial else "",
         "number withheld" if one.private else "",
+    )
+    return "".join(f", {part}" for part in parts if part)
+
+
+def _heard(one: Call) -> str:
+    """What the media tells: codec, MOS, loss, key presses, pages."""
+    told = quality(one)
+    parts = (
+        str(told.get("codec", "")),
+        f"MOS {told['mos']}" if "mos" in told else "",
+        f"{told['loss_percent']} % lost" if told.get("loss_percent", "0.00") != "0.00" else "",
+        f"{told['digits']} keys pressed" if "digits" in told else "",
+        f"{count} pages" if (count := pages(one)) else "",
     )
     return "".join(f", {part}" for part in parts if part)
 
