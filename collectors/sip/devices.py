@@ -46,16 +46,20 @@ class Devices:
 
 class _Patterns:
     """Patterns by the character that they begin with, as one regular expression each whose groups stand in their order; those
-    that begin with `*` are in all of them."""
+    that begin with `*` are in all of them. An expression is made when it is first needed: all of them take 50 ms."""
 
     def __init__(self, table: Iterable[tuple[str, str]]) -> None:
-        pairs = [(name.lower(), kind) for name, kind in table if name]
-        self._buckets = {first: _Bucket(pairs, first) for first in {name[0] for name, _ in pairs} - {"*", ""}}
-        self._other = _Bucket(pairs, "")
+        self._pairs = [(name.lower(), kind) for name, kind in table if name]
+        self._firsts = {name[0] for name, _ in self._pairs} - {"*"}
+        self._buckets: dict[str, _Bucket] = {}
 
     def find(self, agent: str) -> str:
         agent = agent.lower()
-        return self._buckets.get(agent[:1], self._other).find(agent)
+        first = agent[:1] if agent[:1] in self._firsts else ""
+        bucket = self._buckets.get(first)
+        if bucket is None:
+            bucket = self._buckets[first] = _Bucket(self._pairs, first)
+        return bucket.find(agent)
 
 
 class _Bucket:
