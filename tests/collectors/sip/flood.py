@@ -8,11 +8,16 @@ import heapq
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from socket import inet_ntoa
 
+from collectors.hep.stream import HepStream
+from collectors.sip.dissect import Dissector
 from collectors.sip.leg import SipLeg
 from collectors.sip.packets import SipPacket
 from collectors.sip.tracker import Tracker
-from tests.collectors.sip.flows import PBX, Exchange, at, phone
+from tests.collectors.hep import packets as hep
+from tests.collectors.net import wrap
+from tests.collectors.sip.flows import PBX, Exchange, at, ethernet, ip, phone, split_address, tcp, udp
 
 KNOWN = 200
 FLOOD_FROM_S, FLOOD_S = 20.0, 100.0
@@ -95,8 +100,30 @@ def long(number: int) -> tuple[str, str, str, bytes]:
 
 
 KINDS: dict[str, Callable[[int], tuple[str, str, str, bytes]]] = {
-    one.__name__: one for one in (invites, registers, streams, within, tags, alike, long)
+    **{one.__name__: one for one in (invites, registers, streams, within, tags, alike, long)},
+    "hep": invites,
 }
+
+
+# --- frames that are never whole
+
+
+def fragments(number: int) -> bytes:
+    """The first piece of a datagram whose second never comes."""
+    text, source = _source(number)
+    data = INVITE % (number, source, *[number] * 6)
+    return ethernet(wrap.piece(wrap.ipv4(text, PBX, 17, udp(text, PBX, data)), 0, data[:200], True, number))
+
+
+def segments(number: int) -> bytes:
+    """A segment behind a gap, each on a connection of its own."""
+    text, source = _source(number)
+    data = INVITE % (number, source, *[number] * 6)
+    opened = number % 2
+    return ethernet(ip(text, PBX, 6, tcp(text, PBX, 5_000 * opened, data * opened, 0x18 if opened else 0x02)))
+
+
+FRAMES: dict[str, Callable[[int], bytes]] = {one.__name__: one for one in (fragments, segments)}
 
 
 def known() -> Iterator[SipPacket]:
@@ -115,18 +142,39 @@ def flood(kind: str, count: int) -> Iterator[SipPacket]:
         yield SipPacket(start_us + int(number * step_us), *make(number))
 
 
+def in_hep(packet: SipPacket) -> bytes:
+    """As an agent beside the phone system reports it."""
+    (source, sport), (target, dport) = split_address(packet.src), split_address(packet.dst)
+    heard_at = hep.at(*divmod(packet.at_us, 1_000_000))
+    ends = hep.ends4(inet_ntoa(source), inet_ntoa(target), sport, dport)
+    return hep.hep3(ends, heard_at, hep.chunk(11, b"\1"), hep.chunk(12, bytes(4)), hep.chunk(15, packet.payload))
+
+
+def captured(dissector: Dissector, kind: str, count: int) -> Iterator[SipPacket]:
+    """What a dissector makes of a flood of frames: it counts what it has to let go."""
+    for number in range(count):
+        at_us = at(FLOOD_FROM_S) + int(number * FLOOD_S * 1e6 / count)
+        yield from dissector.feed(at_us, 1, FRAMES[kind](number))
+    yield from dissector.finish()
+
+
 def run(kind: str, count: int) -> dict[str, int]:
-    tracker = Tracker()
+    tracker, dissector = Tracker(), Dissector()
     right = last_us = calls = 0
-    packets = heapq.merge(known(), flood(kind, count), key=lambda packet: packet.at_us)
+    attack = captured(dissector, kind, count) if kind in FRAMES else flood(kind, count)
+    packets = heapq.merge(known(), attack, key=lambda packet: packet.at_us)
+    reported = HepStream(tracker)
     for seen, packet in enumerate(packets):
-        tracker.feed(packet)
+        if kind == "hep":
+            reported.packet(in_hep(packet), packet.at_us, "")
+        else:
+            tracker.feed(packet)
         if seen % 4096 == 0:
             right, calls = _count(tracker, right, calls)
         last_us = packet.at_us
     tracker.finish(last_us + 10_000_000)
     right, calls = _count(tracker, right, calls)
-    return {**tracker.counters, "right": right, "calls": calls}
+    return {**dissector.counters, **tracker.counters, "right": right, "calls": calls}
 
 
 def _count(tracker: Tracker, right: int, calls: int) -> tuple[int, int]:

@@ -38,6 +38,19 @@ def test_unfinished_messages_of_many_connections_do_not_grow_without_bound() -> 
     assert told["streams_evicted"] + told["stream_messages_lost"] == 10_000
 
 
+def test_pieces_whose_rest_never_comes_do_not_grow_without_bound() -> None:
+    told = under("fragments", 40_000, 60_000_000)
+    assert told["fragmented_evicted"] + told["fragmented_lost"] == 40_000
+
+
+def test_connections_that_begin_and_say_nothing_are_bounded() -> None:
+    assert under("segments", 40_000)["tcp_streams_evicted"] > 30_000
+
+
+def test_the_same_through_hep() -> None:
+    assert under("hep", 60_000)["calls"] == 60_000 + KNOWN
+
+
 def test_what_is_asked_within_one_call_does_not_grow_it() -> None:
     under("within", 50_000, 40_000_000)
 
