@@ -27,7 +27,7 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "dns",
         "error",
         "The platform's name cannot be resolved.",
-        "Check the site's DNS server and the host in [uplink] url.",
+        "Check the site's DNS server and the host in its `url`.",
     ),
     (
         "unreachable",
@@ -39,7 +39,7 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "refused",
         "error",
         "The platform's port refuses connections.",
-        "Check host and port in [uplink] url, and firewalls.",
+        "Check host and port in its `url`, and firewalls.",
     ),
     (
         "tls",
@@ -51,7 +51,7 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "timeout",
         "warning",
         "The platform did not answer in time.",
-        "Mends itself. If it stays: [uplink] timeout_s and the line.",
+        "Mends itself. If it stays: its `timeout_s` and the line.",
     ),
     (
         "reset",
@@ -63,13 +63,13 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "transport",
         "error",
         "The request could not be sent as HTTP.",
-        "Check [uplink] url, and proxies on the way.",
+        "Check its `url`, and proxies on the way.",
     ),
     (
         "unauthorized",
         "error",
         "The platform does not know this token (401).",
-        "Check [uplink] token or token_file.",
+        "Check its `token` or `token_file`.",
     ),
     (
         "forbidden",
@@ -81,7 +81,7 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "not_found",
         "error",
         "There is no pegcount platform at this address (404).",
-        "Check the path in [uplink] url.",
+        "Check the path in its `url`.",
     ),
     (
         "proxy_auth",
@@ -99,7 +99,7 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "redirected",
         "error",
         "The platform's address sends elsewhere, which is not followed.",
-        "Put the final https address into [uplink] url; if it is right, a portal intercepts.",
+        "Put the final https address into its `url`; if it is right, a portal intercepts.",
     ),
     (
         "throttled",
@@ -123,7 +123,7 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "answer_unusable",
         "error",
         "The answer is none of the contract's.",
-        "Check that [uplink] url is a pegcount receiver of version 1; a proxy may change answers.",
+        "Check that its `url` is a pegcount receiver of version 1; a proxy may change answers.",
     ),
     (
         "damaged_in_transit",
