@@ -52,6 +52,11 @@ def place(acked: int, head: Head, bodies: Sequence[bytes], chain_at: Callable[[i
     return _overlap(acked, head, bodies, chain_at)
 
 
+def asked(acked: int, head: Head) -> set[int]:
+    """The numbers after which `place` may ask for the chain value: for a storage that must fetch them before."""
+    return {number for number in (head.first - 1, head.last, acked) if 0 <= number <= acked}
+
+
 def _overlap(acked: int, head: Head, bodies: Sequence[bytes], chain_at: Callable[[int], bytes]) -> Placement:
     if head.last <= acked:
         same = chain_at(head.last) == head.chain

@@ -37,6 +37,8 @@ METERS = frozenset(
 )
 """The catalogue of meters. Beside them every `risk.*` is taken, which is shown and not billed."""
 ID_MAX_CHARS = 128
+NAME_MAX_CHARS = 64
+"""A `risk.*` meter or a unit; those of the catalogue have up to 20."""
 LATE_MS = 35 * 86_400_000
 """What other platforms take at most. Here older events are counted as well, and the answer says that they came late."""
 
@@ -86,15 +88,15 @@ class _Refused(Exception):
 def _counted(place: Place, seq: int, body: bytes) -> Screened:
     head = _head(body)
     _check_place(place, seq, head)
-    if head.type not in METERS and not head.type.startswith("risk."):
+    if head.type not in METERS and not (head.type.startswith("risk.") and _is_text(head.type, NAME_MAX_CHARS)):
         raise _Refused("unknown_type", f"{head.type[:64]!r} is no meter")
-    if not 0 < len(head.id) <= ID_MAX_CHARS:
-        raise _Refused("bad_id", f"an id has 1 to {ID_MAX_CHARS} characters")
+    if not _is_text(head.id, ID_MAX_CHARS):
+        raise _Refused("bad_id", f"an id has 1 to {ID_MAX_CHARS} characters, no NUL among them")
     quantity, unit = head.data.get("quantity"), head.data.get("unit")
     if not isinstance(quantity, str) or not _QUANTITY.match(quantity):
         raise _Refused("bad_quantity", "data.quantity must be a string that is an exact decimal")
-    if not isinstance(unit, str) or not unit:
-        raise _Refused("bad_unit", "data.unit must be a string")
+    if not isinstance(unit, str) or not _is_text(unit, NAME_MAX_CHARS):
+        raise _Refused("bad_unit", f"data.unit must be a string of 1 to {NAME_MAX_CHARS} characters, no NUL among them")
     at = _time(head.time)
     return Screened(
         seq=seq,
@@ -106,6 +108,12 @@ def _counted(place: Place, seq: int, body: bytes) -> Screened:
         quantity=quantity,
         unit=unit,
     )
+
+
+def _is_text(text: str, max_chars: int) -> bool:
+    """Databases have indexes whose entries are bounded, and texts that cannot hold NUL (PostgreSQL, 8.3): an event that one of
+    them could never store would hold up all that follows it."""
+    return 0 < len(text) <= max_chars and "\0" not in text
 
 
 def _head(body: bytes) -> EventHead:
@@ -124,7 +132,7 @@ def _check_place(place: Place, seq: int, head: EventHead) -> None:
         raise _Refused("wrong_source", "source is not the URN of this site")
     if head.epoch != place.epoch or head.sequence != str(seq):
         raise _Refused(
-            "wrong_place", f"the event says {head.epoch[:64]}/{head.sequence[:32]}, the batch {place.epoch}/{seq}"
+            "wrong_place", f"the event says {head.epoch[:64]!r}/{head.sequence[:32]!r}, the batch {place.epoch}/{seq}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Run a receiver in this process: the app, its SQLite store, a listening socket.
+"""Run a receiver in this process: the app, its storage, a listening socket.
 
 Law: it listens on loopback unless told otherwise, and elsewhere it wants TLS: a token must not travel in the clear.
 """
@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from uplink.receiver.app import make_app
 from uplink.receiver.ingest import Limits
-from uplink.receiver.storage.sqlite import SqliteStore
+from uplink.receiver.storage import Storage
+from uplink.receiver.storage.opening import open_storage
 from uplink.receiver.tokens import Tokens
 
 SHUTDOWN_S = 5.0
@@ -21,7 +22,8 @@ KEEPALIVE_S = 75.0
 
 
 class ReceiverSettings(Struct, frozen=True, kw_only=True):
-    """`port` 0 takes any free one. `database` is a file. `behind_proxy`: TLS ends at a proxy in front of it."""
+    """`port` 0 takes any free one. `database` is a file or a URL, as `open_storage` takes it. `behind_proxy`: TLS ends at a
+    proxy in front of it."""
 
     database: str
     tokens: Tokens
@@ -63,7 +65,7 @@ def _is_loopback(host: str) -> bool:
 class RunningReceiver:
     """A receiver that listens. `url` is its address."""
 
-    def __init__(self, runner: web.AppRunner, store: SqliteStore, url: str) -> None:
+    def __init__(self, runner: web.AppRunner, store: Storage, url: str) -> None:
         self.url = url
         self.store = store
         self._runner = runner
@@ -81,7 +83,7 @@ def _wall_clock_ms() -> int:
 async def serve(settings: ReceiverSettings) -> RunningReceiver:
     """Raises StoreUnavailable for the database, OSError for the address, and what `ReceiverSettings.tls` raises."""
     tls = settings.tls()
-    store = await SqliteStore.open(settings.database)
+    store = await open_storage(settings.database)
     runner = web.AppRunner(
         make_app(store, settings.tokens, _wall_clock_ms, settings.limits),
         access_log=None,

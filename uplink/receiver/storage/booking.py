@@ -2,13 +2,11 @@
 
 Laws
 - Read, decide, write: the placement is decided on what is stored, in the transaction that then changes it.
-- Totals are decimals from end to end; no binary fraction comes near a quantity.
 """
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterable
-from decimal import Context, Decimal
+from decimal import Decimal
 
 from msgspec import Struct
 
@@ -17,10 +15,7 @@ from uplink.events import CHAIN_START
 from uplink.receiver.placing import Append, Duplicate, place
 from uplink.receiver.screen import Screened
 from uplink.receiver.storage import Appended, Exceptional, Incoming
-from uplink.receiver.storage.schema import COUNTED, KNOWN, REJECTED, STATUS_NAMES
-
-_exact = Context(prec=64)
-"""18 digits before the point and 12 behind it, summed up over 10^30 events."""
+from uplink.receiver.storage.reckoning import COUNTED, Reckoned, Sum, exact_sum, exceptional, reckon
 
 
 class _Epoch(Struct, frozen=True):
@@ -94,23 +89,21 @@ def _begin(db: sqlite3.Connection, site_id: int, incoming: Incoming) -> int:
 
 
 def _append(db: sqlite3.Connection, site_id: int, epoch_id: int, epoch: _Epoch, incoming: Incoming, skip: int) -> int:
-    head, events = incoming.head, incoming.events[skip:]
-    known = _known(db, site_id, epoch_id, events)
-    counted = [event for event in events if not event.refused and event.id not in known]
-    exceptions = [*_exceptional(events, known), *_withheld(head)]
+    events = incoming.events[skip:]
+    reckoned = reckon(incoming.head, events, _known(db, site_id, epoch_id, events))
     db.executemany(
         "INSERT INTO event (epoch_id, seq, status, id, meter, time_ms, quantity, unit, body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [_row(epoch_id, event, known) for event in events]
-        + [(epoch_id, head.first, REJECTED, "", "", 0, "", "", b"") for _ in _withheld(head)],
+        [(epoch_id, *row) for row in reckoned.rows],
     )
     db.executemany(
         "INSERT INTO exception (epoch_id, seq, status, code, message) VALUES (?, ?, ?, ?, ?)",
-        [(epoch_id, *exception) for exception in exceptions],
+        [(epoch_id, *exemption) for exemption in reckoned.exemptions],
     )
-    _add_totals(db, site_id, counted)
-    _advance(db, epoch_id, epoch, incoming, counted, exceptions)
-    return len(counted)
+    for each in reckoned.sums:
+        _add_total(db, site_id, each)
+    _advance(db, epoch_id, epoch, incoming, reckoned)
+    return reckoned.counted
 
 
 def _known(db: sqlite3.Connection, site_id: int, epoch_id: int, events: list[Screened]) -> frozenset[str]:
@@ -134,81 +127,32 @@ def _marks(values: Iterable[object]) -> str:
     return ",".join("?" for _ in values)
 
 
-def _row(epoch_id: int, event: Screened, known: frozenset[str]) -> tuple[object, ...]:
-    status = REJECTED if event.refused else KNOWN if event.id in known else COUNTED
-    return (
-        epoch_id,
-        event.seq,
-        status,
-        event.id,
-        event.meter,
-        event.time_ms,
-        event.quantity,
-        event.unit,
-        event.body,
-    )
-
-
-_Exception = tuple[int, int, str, str]
-
-
-def _exceptional(events: list[Screened], known: frozenset[str]) -> list[_Exception]:
-    refused = [(event.seq, REJECTED, event.refused, event.message) for event in events if event.refused]
-    return refused + [(event.seq, KNOWN, "", "") for event in events if not event.refused and event.id in known]
-
-
-def _withheld(head: Head) -> list[_Exception]:
-    return [(head.first, REJECTED, head.withheld, "withheld at the site")] if head.withheld else []
-
-
-def _add_totals(db: sqlite3.Connection, site_id: int, counted: list[Screened]) -> None:
-    sums: dict[tuple[str, str, str], list[Decimal]] = defaultdict(list)
-    for event in counted:
-        sums[event.day, event.meter, event.unit].append(Decimal(event.quantity))
-    for (day, meter, unit), quantities in sums.items():
-        _add_total(db, (site_id, day, meter, unit), quantities)
-
-
-def _add_total(db: sqlite3.Connection, key: tuple[int, str, str, str], quantities: list[Decimal]) -> None:
+def _add_total(db: sqlite3.Connection, site_id: int, each: Sum) -> None:
+    key = (site_id, each.day, each.meter, each.unit)
     events, quantity = db.execute(
         "SELECT events, quantity FROM total WHERE site_id = ? AND day = ? AND meter = ? AND unit = ?", key
     ).fetchone() or (0, "0")
-    total = exact_sum([Decimal(quantity), *quantities])
+    total = exact_sum([Decimal(quantity), each.quantity])
     db.execute(
         "INSERT OR REPLACE INTO total (site_id, day, meter, unit, events, quantity) VALUES (?, ?, ?, ?, ?, ?)",
-        (*key, events + len(quantities), f"{total:f}"),
+        (*key, events + each.events, f"{total:f}"),
     )
 
 
-def exact_sum(quantities: Iterable[Decimal]) -> Decimal:
-    total = Decimal(0)
-    for quantity in quantities:
-        total = _exact.add(total, quantity)
-    return total
-
-
-def _advance(
-    db: sqlite3.Connection,
-    epoch_id: int,
-    epoch: _Epoch,
-    incoming: Incoming,
-    counted: list[Screened],
-    exceptions: list[_Exception],
-) -> None:
+def _advance(db: sqlite3.Connection, epoch_id: int, epoch: _Epoch, incoming: Incoming, reckoned: Reckoned) -> None:
     head, now_ms = incoming.head, incoming.now_ms
-    known = sum(status == KNOWN for _, status, _, _ in exceptions)
     db.execute(
         "UPDATE epoch SET acked_through = ?, chain = ?, reached_ms = ?, seen_ms = ?, skew_ms = ?,"
         " counted = counted + ?, known = known + ?, rejected = rejected + ? WHERE id = ?",
         (
             max(head.last, epoch.acked_through),
             head.chain,
-            max([epoch.reached_ms, *(event.time_ms for event in counted)]),
+            max(epoch.reached_ms, reckoned.reached_ms),
             now_ms,
             head.head_time_s * 1000 - now_ms,
-            len(counted),
-            known,
-            len(exceptions) - known,
+            reckoned.counted,
+            reckoned.known,
+            reckoned.rejected,
             epoch_id,
         ),
     )
@@ -224,7 +168,4 @@ def _exceptions(db: sqlite3.Connection, epoch_id: int, head: Head) -> list[Excep
         "SELECT seq, status, code, message FROM exception WHERE epoch_id = ? AND seq BETWEEN ? AND ? ORDER BY seq",
         (epoch_id, head.first, head.last),
     )
-    return [
-        Exceptional(seq=seq, status=STATUS_NAMES[status], code=code, message=message)
-        for seq, status, code, message in rows
-    ]
+    return [exceptional(*row) for row in rows]

@@ -1,13 +1,6 @@
 """The tables of the SQLite store, as sqlite-utils migrations: append a migration, never change one."""
 
-from typing import Final
-
 from sqlite_utils import Database, Migrations
-
-COUNTED: Final = 0
-KNOWN: Final = 1
-REJECTED: Final = 2
-STATUS_NAMES = {COUNTED: "counted", KNOWN: "known", REJECTED: "rejected"}
 
 migrations = Migrations("pegcount receiver")
 

@@ -26,8 +26,9 @@ from uplink.receiver.storage import (
     Total,
     documents,
 )
-from uplink.receiver.storage.booking import book, exact_sum
-from uplink.receiver.storage.schema import STATUS_NAMES, open_reader, open_writer
+from uplink.receiver.storage.booking import book
+from uplink.receiver.storage.reckoning import STATUS_NAMES, epoch_states, exact_sum
+from uplink.receiver.storage.schema import open_reader, open_writer
 
 GROUP_MAX = 64
 """Batches in one transaction: 64,000 events take about a second, the longest that one site should wait for others."""
@@ -146,30 +147,13 @@ def _settle(waiting: "asyncio.Future[Appended]", outcome: Appended | StoreUnavai
         waiting.set_result(outcome)
 
 
-_CONTINUES = {None: "unnamed", 0: "no", 1: "yes"}
-
-
 def _epochs(db: sqlite3.Connection, site: str) -> list[EpochState]:
     rows = db.execute(
         "SELECT epoch.name, acked_through, chain, began_ms, seen_ms, skew_ms, after_matches, counted, known, rejected"
         " FROM epoch JOIN site ON site.id = site_id WHERE site.name = ? ORDER BY epoch.id",
         (site,),
-    ).fetchall()
-    return [
-        EpochState(
-            epoch=name,
-            acked_through=acked,
-            chain=chain,
-            began_ms=began,
-            seen_ms=seen,
-            skew_ms=skew,
-            continues="first" if not number and matches is None else _CONTINUES[matches],
-            counted=counted,
-            known=known,
-            rejected=rejected,
-        )
-        for number, (name, acked, chain, began, seen, skew, matches, counted, known, rejected) in enumerate(rows)
-    ]
+    )
+    return epoch_states(rows)
 
 
 def _totals(db: sqlite3.Connection, site: str, by_day: bool, day: str) -> list[Total]:

@@ -1,0 +1,182 @@
+"""The store for one database and any number of receivers: PostgreSQL 13 or later, by asyncpg.
+
+Laws
+- One batch is one transaction, and it is on the server's disk before `append` returns: `synchronous_commit` is set here,
+  whatever the server's default. Batches of different sites commit side by side, and the server flushes them together.
+- A commit whose answer was lost is neither assumed nor repeated here: StoreUnavailable. The site sends again, and what is
+  stored decides.
+- No wait is without an end: for a connection, a lock, a statement.
+- The URL may hold a password; no message does.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from uplink.receiver.storage import (
+    ANY,
+    Appended,
+    Document,
+    EpochState,
+    Incoming,
+    StoredEvent,
+    StoreUnavailable,
+    Total,
+)
+from uplink.receiver.storage.pg_booking import book
+from uplink.receiver.storage.pg_schema import SCHEMA, migrate
+from uplink.receiver.storage.reckoning import STATUS_NAMES, epoch_states
+
+CONNECTIONS = 8
+"""Of each receiver. Eight are what two cores' disk took before more brought nothing."""
+ACQUIRE_S = 10.0
+COMMAND_S = 30.0
+"""An agent waits a minute for its answer."""
+TRIES = 3
+"""For a transaction that the server ended for another one's sake (deadlock, serialization). By the order of its locks ours
+cannot cause one; a trigger of somebody else's can."""
+
+_SETTINGS = {
+    "search_path": SCHEMA,
+    "synchronous_commit": "on",
+    "lock_timeout": "10s",
+    "statement_timeout": "25s",
+    "idle_in_transaction_session_timeout": "30s",
+    "application_name": "pegcount receiver",
+}
+
+_T = TypeVar("_T")
+_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class PostgresStore:
+    """`Store` and `Documents`. Make one with `await PostgresStore.open(url)`."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, url: str) -> "PostgresStore":
+        """Raises StoreUnavailable where the database cannot be reached or is not one of ours."""
+        try:
+            pool = await asyncpg.create_pool(
+                url, min_size=1, max_size=CONNECTIONS, command_timeout=COMMAND_S, server_settings=_SETTINGS
+            )
+        except (*_FAULTS, ValueError) as error:
+            raise StoreUnavailable(f"{shown(url)}: {_words(error)}") from error
+        try:
+            async with pool.acquire() as connection:
+                await migrate(connection)
+        except (*_FAULTS, StoreUnavailable) as error:
+            await pool.close()
+            raise StoreUnavailable(f"{shown(url)}: {_words(error)}") from error
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Waits for what is under way."""
+        await self._pool.close()
+
+    async def append(self, incoming: Incoming) -> Appended:
+        return await self._do(lambda connection: _again(connection, incoming))
+
+    async def get(self, kind: str, key: str) -> Document | None:
+        row = await self._do(lambda connection: connection.fetchrow(_GET, kind, key))
+        return Document(key=key, revision=row["revision"], body=row["body"]) if row else None
+
+    async def put(self, kind: str, key: str, body: bytes, expected: int = ANY) -> int | None:
+        if not body:
+            raise ValueError("a document cannot be empty")
+        revision: int | None = await self._do(lambda connection: connection.fetchval(_PUT, kind, key, body, expected))
+        return revision
+
+    async def delete(self, kind: str, key: str, expected: int = ANY) -> bool:
+        return await self._do(lambda connection: connection.fetchval(_DELETE, kind, key, expected)) is not None
+
+    async def listed(self, kind: str, after: str = "", limit: int = 1000) -> list[Document]:
+        rows = await self._do(lambda connection: connection.fetch(_LISTED, kind, after, limit))
+        return [Document(key=key, revision=revision, body=body) for key, revision, body in rows]
+
+    async def epochs(self, site: str) -> list[EpochState]:
+        return epoch_states(await self._do(lambda connection: connection.fetch(_EPOCHS, site)))
+
+    async def totals(self, site: str, by_day: bool, day: str) -> list[Total]:
+        rows = await self._do(lambda connection: connection.fetch(_TOTALS, site, by_day, day))
+        return [
+            Total(day=of_day, meter=meter, unit=unit, events=events, quantity=quantity)
+            for of_day, meter, unit, events, quantity in rows
+        ]
+
+    async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]:
+        rows = await self._do(lambda connection: connection.fetch(_EVENTS, site, after, limit))
+        return [
+            StoredEvent(position=position, epoch=epoch, seq=seq, status=STATUS_NAMES[status], body=body)
+            for position, epoch, seq, status, body in rows
+        ]
+
+    async def _do(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
+                return await work(connection)
+        except _FAULTS as error:
+            raise StoreUnavailable(_words(error)) from error
+
+
+async def _again(connection: Any, incoming: Incoming) -> Appended:
+    for attempt in range(TRIES):
+        try:
+            async with connection.transaction():
+                return await book(connection, incoming)
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+            if attempt == TRIES - 1:
+                raise
+    raise AssertionError("a loop that returns or raises")
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def shown(url: str) -> str:
+    """A URL of a server without what it says of who may."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+_GET = "SELECT revision, body FROM document WHERE kind = $1 AND key = $2 AND body <> ''"
+
+# A deleted document leaves its revision behind with an empty body, so that a revision never comes back. Rows never go, so
+# the test for one cannot be overtaken.
+_PUT = """
+INSERT INTO document AS old (kind, key, revision, body)
+SELECT $1, $2, 1, $3 WHERE $4::bigint IN (-1, 0) OR EXISTS (SELECT FROM document WHERE kind = $1 AND key = $2)
+ON CONFLICT (kind, key) DO UPDATE SET revision = old.revision + 1, body = excluded.body
+    WHERE $4 = -1 OR $4 = CASE WHEN old.body = '' THEN 0 ELSE old.revision END
+RETURNING revision
+"""
+
+_DELETE = """
+UPDATE document SET revision = revision + 1, body = ''
+WHERE kind = $1 AND key = $2 AND body <> '' AND ($3::bigint = -1 OR $3 = revision) RETURNING revision
+"""
+
+_LISTED = """
+SELECT key, revision, body FROM document WHERE kind = $1 AND key > $2 AND body <> '' ORDER BY key LIMIT $3
+"""
+
+_EPOCHS = """
+SELECT epoch.name, acked_through, chain, began_ms, seen_ms, skew_ms, after_matches, counted, known, rejected
+FROM epoch JOIN site ON site.id = site_id WHERE site.name = $1 ORDER BY epoch.id
+"""
+
+_TOTALS = """
+SELECT CASE WHEN $2 THEN day ELSE $3 END AS of_day, meter, unit, sum(events)::bigint, sum(quantity)::text
+FROM total JOIN site ON site.id = site_id WHERE site.name = $1 AND ($3 = '' OR day = $3)
+GROUP BY of_day, meter, unit ORDER BY of_day, meter, unit
+"""
+
+_EVENTS = """
+SELECT position, epoch.name, seq, status, body FROM event JOIN epoch ON epoch.id = epoch_id
+WHERE event.site_id = (SELECT id FROM site WHERE name = $1) AND position > $2 ORDER BY position LIMIT $3
+"""
