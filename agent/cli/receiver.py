@@ -1,4 +1,4 @@
-"""`pegcount receiver`: the platform's end, on one machine."""
+"""`pegcount receiver`: the platform's end."""
 
 import asyncio
 import re
@@ -19,7 +19,12 @@ HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 
 @click.command()
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS:PORT", help="Where to listen.")
-@click.option("--store", required=True, metavar="PATH", help="The SQLite file that keeps what was received.")
+@click.option(
+    "--store",
+    required=True,
+    metavar="STORE",
+    help="Where it is kept: the path of an SQLite file, or postgresql://USER@HOST/DATABASE.",
+)
 @click.option(
     "--token-file",
     required=True,

@@ -1,30 +1,34 @@
-"""The SQLite store against a model: random sends, repetitions, cuts, twins and epochs, in any order."""
+"""The storages against a model: random sends, repetitions, cuts, twins and epochs, in any order."""
 
 import sqlite3
+from collections.abc import AsyncIterator
 from decimal import Decimal
+from itertools import count
 
+import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.uplink.site import chain_of, event_body
 from uplink.batch import Head
 from uplink.receiver.placing import Append, Duplicate
 from uplink.receiver.screen import Place, screen
-from uplink.receiver.storage import Appended, Incoming
+from uplink.receiver.storage import Incoming, Storage
 from uplink.receiver.storage.booking import book
+from uplink.receiver.storage.opening import open_storage
 from uplink.receiver.storage.schema import open_writer
-from uplink.receiver.storage.sqlite import _totals
 
 LENGTH = 9
 QUANTITIES = ["0.1", "2", "-0.3", "1.000000000001", "0.7", "5", "-5", "0.2", "0.04"]
+sites = count(1)
 
 
-def history(epoch: str, prefix: str) -> list[bytes]:
+def history(site: str, epoch: str, prefix: str) -> list[bytes]:
     """Events 1..9; the fifth cannot be counted."""
     return [
         event_body(
-            "site-1",
+            site,
             epoch,
             seq,
             id=f"{prefix}-{seq}",
@@ -36,17 +40,19 @@ def history(epoch: str, prefix: str) -> list[bytes]:
     ]
 
 
-SENT = {
-    "original": ("e-1", history("e-1", "call")),
-    "twin": ("e-1", history("e-1", "call")[:4] + history("e-1", "other")[4:]),
-    "reissued": ("e-2", history("e-2", "call")),
-}
-"""`twin` shares the epoch and parts after event 4; `reissued` has the same ids in a later epoch."""
+def sent(site: str, name: str) -> tuple[str, list[bytes]]:
+    """`twin` shares the epoch and parts after event 4; `reissued` has the same ids in a later epoch."""
+    original = history(site, "e-1", "call")
+    return {
+        "original": ("e-1", original),
+        "twin": ("e-1", original[:4] + history(site, "e-1", "other")[4:]),
+        "reissued": ("e-2", history(site, "e-2", "call")),
+    }[name]
 
 
-def send(conn: object, name: str, first: int, count: int) -> Appended:
-    epoch, bodies = SENT[name]
-    last = min(LENGTH, first + count - 1)
+def incoming(site: str, name: str, first: int, length: int) -> Incoming:
+    epoch, bodies = sent(site, name)
+    last = min(LENGTH, first + length - 1)
     head = Head(
         epoch=epoch,
         first=first,
@@ -56,42 +62,55 @@ def send(conn: object, name: str, first: int, count: int) -> Appended:
         chain=chain_of(bodies[:last]),
         head_time_s=1,
     )
-    events = screen(Place("site-1", epoch), first, bodies[first - 1 : last])
-    return book(conn, Incoming(site="site-1", head=head, events=events, now_ms=1))  # type: ignore[arg-type]
+    events = screen(Place(site, epoch), first, bodies[first - 1 : last])
+    return Incoming(site=site, head=head, events=events, now_ms=1)
 
 
 _sends = st.lists(
-    st.tuples(st.sampled_from(sorted(SENT)), st.integers(1, LENGTH), st.integers(0, LENGTH)), min_size=1, max_size=25
+    st.tuples(st.sampled_from(["original", "reissued", "twin"]), st.integers(1, LENGTH), st.integers(0, LENGTH)),
+    min_size=1,
+    max_size=25,
 )
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.fixture
+async def store(storage: str) -> AsyncIterator[Storage]:
+    opened = await open_storage(storage)
+    yield opened
+    await opened.close()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_sends)
-def test_each_id_is_counted_once_and_totals_are_the_sum_of_what_is_counted(sends: list[tuple[str, int, int]]) -> None:
-    db = open_writer(":memory:")
+async def test_each_id_is_counted_once_and_totals_are_the_sum_of_what_is_counted(
+    store: Storage, sends: list[tuple[str, int, int]]
+) -> None:
+    site = f"site-{next(sites)}"
     acknowledged: dict[str, int] = {}
-    for name, first, count in sends:
-        with db.atomic():
-            appended = send(db.conn, name, first, count)
-        epoch = SENT[name][0]
+    for name, first, length in sends:
+        appended = await store.append(incoming(site, name, first, length))
         if isinstance(appended.placement, Append | Duplicate):
+            epoch = sent(site, name)[0]
             acknowledged[epoch] = max(acknowledged.get(epoch, 0), appended.acked_through)
-    rows = db.conn.execute(
-        "SELECT epoch.name, seq, status, event.id, quantity FROM event JOIN epoch ON epoch.id = epoch_id"
-    )
-    stored = rows.fetchall()
+    stored = await store.events(site, 0, 999)
+    assert [each.position for each in stored] == sorted({each.position for each in stored})
     for epoch, through in acknowledged.items():
-        assert sorted(row[1] for row in stored if row[0] == epoch) == list(range(1, through + 1))
-    counted = [(row[3], row[4]) for row in stored if row[2] == 0]
-    assert len({each for each, _ in counted}) == len(counted)
-    assert not any(each.endswith("-5") for each, _ in counted)
-    assert {each for each, _ in counted} | {""} >= {row[3] for row in stored if row[2] == 1}
-    totals = _totals(db.conn, "site-1", False, "")
+        assert sorted(each.seq for each in stored if each.epoch == epoch) == list(range(1, through + 1))
+    counted = [msgspec.json.decode(each.body) for each in stored if each.status == "counted"]
+    ids = {each["id"] for each in counted}
+    assert len(ids) == len(counted)
+    assert not any(each.endswith("-5") for each in ids)
+    assert ids >= {msgspec.json.decode(each.body)["id"] for each in stored if each.status == "known"}
+    totals = await store.totals(site, False, "")
     assert sum(each.events for each in totals) == len(counted)
     assert sum((Decimal(each.quantity) for each in totals), Decimal(0)) == sum(
-        (Decimal(quantity) for _, quantity in counted), Decimal(0)
+        (Decimal(each["data"]["quantity"]) for each in counted), Decimal(0)
     )
-    db.close()
+    for state in await store.epochs(site):
+        mine = [each.status for each in stored if each.epoch == state.epoch]
+        assert (state.counted, state.known, state.rejected) == tuple(
+            mine.count(status) for status in ("counted", "known", "rejected")
+        )
 
 
 def test_c7_a_batch_that_fails_leaves_neither_rows_nor_watermark() -> None:
@@ -100,9 +119,9 @@ def test_c7_a_batch_that_fails_leaves_neither_rows_nor_watermark() -> None:
         "CREATE TRIGGER full BEFORE INSERT ON event WHEN NEW.seq = 7 BEGIN SELECT RAISE(ABORT, 'disk full'); END"
     )
     with db.atomic():
-        send(db.conn, "original", 1, 3)
+        book(db.conn, incoming("site-1", "original", 1, 3))
     with pytest.raises(sqlite3.IntegrityError, match="disk full"), db.atomic():
-        send(db.conn, "original", 4, 6)
+        book(db.conn, incoming("site-1", "original", 4, 6))
     counts = [
         db.conn.execute(query).fetchone()[0]
         for query in ("SELECT count(*) FROM event", "SELECT acked_through FROM epoch")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.uplink.site import START, chain_of, event_body
 from uplink.batch import Head
-from uplink.receiver.placing import Append, Conflict, Duplicate, Gap, Placement, place
+from uplink.receiver.placing import Append, Conflict, Duplicate, Gap, Placement, asked, place
 
 ONE = [event_body("site-1", "e-1", seq) for seq in range(1, 13)]
 TWIN = ONE[:6] + [event_body("site-1", "e-1", seq, quantity="7") for seq in range(7, 13)]
@@ -28,7 +28,9 @@ def head_of(history: list[bytes], first: int, last: int) -> Head:
 
 
 def placed(stored: list[bytes], sent: list[bytes], first: int, last: int) -> Placement:
-    return place(len(stored), head_of(sent, first, last), sent[first - 1 : last], lambda seq: chain_of(stored[:seq]))
+    head, acked = head_of(sent, first, last), len(stored)
+    chains = {seq: chain_of(stored[:seq]) for seq in asked(acked, head)}
+    return place(acked, head, sent[first - 1 : last], chains.__getitem__)
 
 
 @pytest.mark.parametrize(

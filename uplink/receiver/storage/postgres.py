@@ -62,7 +62,7 @@ class PostgresStore:
         """Raises StoreUnavailable where the database cannot be reached or is not one of ours."""
         try:
             pool = await asyncpg.create_pool(
-                url, min_size=1, max_size=CONNECTIONS, command_timeout=COMMAND_S, server_settings=_SETTINGS
+                url, min_size=0, max_size=CONNECTIONS, command_timeout=COMMAND_S, server_settings=_SETTINGS
             )
         except (*_FAULTS, ValueError) as error:
             raise StoreUnavailable(f"{shown(url)}: {_words(error)}") from error

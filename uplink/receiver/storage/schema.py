@@ -1,5 +1,9 @@
 """The tables of the SQLite store, as sqlite-utils migrations: append a migration, never change one."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlite_utils import Database, Migrations
 
 migrations = Migrations("pegcount receiver")
@@ -103,3 +107,16 @@ def open_reader(path: str) -> Database:
     db.conn.execute("PRAGMA query_only=ON")
     db.conn.execute("PRAGMA busy_timeout=5000")
     return db
+
+
+@contextmanager
+def changing(conn: sqlite3.Connection) -> Iterator[None]:
+    """A transaction that may write from its begin: one that began by reading could not wait for another process that writes
+    (a command beside a running receiver), it would fail at once (SQLITE_BUSY_SNAPSHOT)."""
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        conn.execute("COMMIT")
+    except BaseException:
+        conn.rollback()
+        raise

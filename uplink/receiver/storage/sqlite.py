@@ -28,7 +28,7 @@ from uplink.receiver.storage import (
 )
 from uplink.receiver.storage.booking import book
 from uplink.receiver.storage.reckoning import STATUS_NAMES, epoch_states, exact_sum
-from uplink.receiver.storage.schema import open_reader, open_writer
+from uplink.receiver.storage.schema import changing, open_reader, open_writer
 
 GROUP_MAX = 64
 """Batches in one transaction: 64,000 events take about a second, the longest that one site should wait for others."""
@@ -96,7 +96,7 @@ class SqliteStore:
             _settle(waiting, appended)
 
     def _commit(self, group: list[Incoming]) -> list[Appended]:
-        with self._writer.atomic():
+        with changing(self._writer.conn):
             return [book(self._writer.conn, incoming) for incoming in group]
 
     async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
@@ -107,7 +107,7 @@ class SqliteStore:
 
     async def _write(self, change: Callable[[sqlite3.Connection], _T]) -> _T:
         def alone() -> _T:
-            with self._writer.atomic():
+            with changing(self._writer.conn):
                 return change(self._writer.conn)
 
         try:
