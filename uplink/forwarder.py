@@ -56,8 +56,11 @@ class Forwarder(Uploader):
         interval_ms: int,
         clock_ms: Callable[[], int] = wall_clock_ms,
         random: Random | None = None,
+        max_bytes: int = 0,
     ) -> None:
+        """`max_bytes`: of one request, where the line asks for less than the destination takes."""
         super().__init__(name, interval_ms, clock_ms, random)
+        self._max_bytes = max_bytes or taker.limits.max_bytes
         self.feed = feed
         self.taker = taker
         self.names = names
@@ -78,7 +81,7 @@ class Forwarder(Uploader):
         through = place.through
         while not self.stopping and not report.problem:
             self.again = False
-            request = await self._next(through)
+            request = await self._next(through) if self.sends_events() else None
             if request is None:
                 if self.again:
                     continue
@@ -89,7 +92,7 @@ class Forwarder(Uploader):
     async def _next(self, after: int) -> Request | None:
         """As many events as go into one request; None where there is nothing more."""
         wanted = self._wanted(after)
-        items = await self.feed.read(after, max(READ_EVENTS, wanted), self.taker.limits.max_bytes)
+        items = await self.feed.read(after, max(READ_EVENTS, wanted), self._max_bytes)
         return await asyncio.to_thread(cut, items, wanted, self.names) if items else None
 
     def _wanted(self, after: int) -> int:

@@ -5,6 +5,7 @@ Laws
 - Redirects are not followed: a token and a customer's numbers go to the configured host only.
 - TLS is verified: by this machine's authorities, by `ca_file`, or by the one certificate that `pin` names. Without TLS a
   secret is sent to this machine itself only, unless `allow_http` says otherwise.
+- A body goes out no faster than `max_kbit_s`, and the time that this takes is not counted as waiting for the answer.
 - An answer is read up to ANSWER_MAX_BYTES, uncompressed, and no further.
 - Checking settings opens no file; `HttpLine` opens those that they name, and raises CredentialsUnreadable.
 """
@@ -13,7 +14,7 @@ import asyncio
 import errno
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
@@ -21,7 +22,9 @@ from urllib.parse import SplitResult, urlsplit
 import aiohttp
 from msgspec import Meta, Struct
 
+from uplink.pacing import Bucket, bytes_s, paced
 from uplink.session import ANSWER_MAX_BYTES, Answer, Failure
+from uplink.window import PATTERN
 
 CONNECT_TIMEOUT_S = 10.0
 """A TCP and TLS handshake over a satellite takes under 3 s; three SYNs are sent in the first 7."""
@@ -30,18 +33,22 @@ _PIN = re.compile(r"(?:[0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
 
 
 class TimedSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When uploads start: either `interval_s` or `cron` (five fields, the site's time). `jitter_s` spreads a fleet: each
-    upload starts up to so much later, by chance."""
+    """When uploads start: either `interval_s` or `cron` (five fields, the site's time); with `stream` also as soon as there is
+    something new. `jitter_s` spreads a fleet: each upload starts up to so much later, each site at its own place. `window`: the
+    hours in which events are sent, such as `22:00-06:00`, the site's time."""
 
     interval_s: Annotated[int, Meta(ge=1, le=86_400)] = 900
     cron: str = ""
+    stream: bool = False
+    window: Annotated[str, Meta(pattern=PATTERN)] = ""
     jitter_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
 
 
 class LineSettings(TimedSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`ca_file`: PEM of the authorities that may vouch for the platform, instead of this machine's. `pin`: the SHA-256 of its
     certificate, instead of any authority. `certificate` and `key_file`: what this machine shows of itself (mutual TLS).
-    `proxy_auth_file`: `user:password` for the proxy, on its first line."""
+    `proxy_auth_file`: `user:password` for the proxy, on its first line. `max_kbit_s`: the most that request bodies may take of
+    the line; 0 for all of it."""
 
     url: Annotated[str, Meta(max_length=2000)]
     timeout_s: Annotated[float, Meta(gt=0, le=600)] = 60.0
@@ -52,6 +59,7 @@ class LineSettings(TimedSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     certificate: str = ""
     key_file: str = ""
     allow_http: bool = False
+    max_kbit_s: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
 
     def __post_init__(self) -> None:
         self.check_line()
@@ -115,6 +123,7 @@ class HttpLine:
         self.settings = settings
         self._trust = _trust(settings)
         self._proxy_auth = _proxy_auth(settings)
+        self._bucket = Bucket(bytes_s(settings.max_kbit_s)) if settings.max_kbit_s else None
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer | Failure:
@@ -132,11 +141,18 @@ class HttpLine:
             self._session = None
 
     async def _exchange(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer | Failure:
+        data: bytes | AsyncIterator[bytes] = body
+        limit_s = self.settings.timeout_s
+        if self._bucket is not None and body:
+            data = paced(body, self._bucket)
+            headers = {"Content-Length": str(len(body)), **headers}
+            limit_s += len(body) / self._bucket.bytes_s
         request = self._opened().request(
             method,
             url,
-            data=body,
+            data=data,
             headers={"Accept-Encoding": "identity", **headers},
+            timeout=aiohttp.ClientTimeout(total=limit_s, connect=CONNECT_TIMEOUT_S),
             allow_redirects=False,
             proxy=self.settings.proxy or None,
             proxy_auth=self._proxy_auth,
@@ -158,7 +174,6 @@ class HttpLine:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=self.settings.timeout_s, connect=CONNECT_TIMEOUT_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )

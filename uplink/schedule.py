@@ -1,8 +1,10 @@
-"""When uploads start: an interval or a cron expression, a jitter, and a back-off that outlives the process.
+"""When uploads start: at the times of `timing`, soon after something new, when a back-off ends that outlives the process.
 
 Laws
 - At most one upload runs, none is missed for being late, and several that are due together are one.
-- While a back-off stands, the regular times pass by and the attempt is made when it ends. `upload_now` does not ask.
+- While a back-off stands, all other times pass by and the attempt is made when it ends. `upload_now` does not ask.
+- With a window, events leave within it only (and when a person asks); the regular times outside it bring the platform a
+  heartbeat, for silence is not the same as no use.
 - The regular times follow the wall clock; when that is set anew, they are worked out again. A clock that jumps back by a
   day must not silence a site for a day.
 """
@@ -10,48 +12,24 @@ Laws
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
-from msgspec import Struct
 
+from uplink.timing import Timing
 from uplink.uploader import Uploader, UploadReport
 
 CLOCK_CHECK_S = 30.0
 CLOCK_JUMP_S = 20.0
 """NTP slews what is below a second; more than this is a clock that was set."""
-_REGULAR, _RETRY = "regular", "retry"
-
-
-class Timing(Struct, frozen=True, kw_only=True):
-    """Every `interval_s`, or by `cron` (five fields, in `timezone`) where it is given; up to `jitter_s` later each time."""
-
-    interval_s: float = 900
-    cron: str = ""
-    jitter_s: float = 60
-    timezone: str = "UTC"
-
-    def trigger(self) -> Any:
-        """Raises ValueError where `cron` is no cron expression, KeyError where there is no such time zone."""
-        if not self.cron:
-            return IntervalTrigger(seconds=self.interval_s, jitter=self.jitter_s or None, timezone=UTC)
-        trigger = CronTrigger.from_crontab(self.cron, ZoneInfo(self.timezone))
-        trigger.jitter = self.jitter_s or None
-        return trigger
-
-    def interval_ms(self) -> int:
-        """The upload interval, which caps the back-off: with `cron`, the time between its next two times."""
-        if not self.cron:
-            return int(self.interval_s * 1000)
-        trigger = CronTrigger.from_crontab(self.cron, ZoneInfo(self.timezone))
-        first = trigger.get_next_fire_time(None, datetime.now(UTC))
-        second = trigger.get_next_fire_time(first, first) if first else None
-        return int((second - first).total_seconds() * 1000) if first and second else 86_400_000
+LINGER_S = 0.5
+"""With `stream`: how long what is new waits for more, such as the other events of the same commit's calls. An office then makes
+two requests a second at the most."""
+_FRESH_MAX = 3
+"""One upload that tells its report, one that waits for it, one more."""
+_REGULAR, _RETRY, _OPENING, _FRESH = "regular", "retry", "opening", "fresh"
 
 
 class Schedule:
@@ -72,12 +50,18 @@ class Schedule:
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
         self._watch: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._hours = timing.hours()
+        uploader.may_send = self._within_hours
 
     async def start(self) -> None:
         """The first upload comes within the jitter, or when a stored back-off ends."""
-        first_ms = self.uploader.clock_ms() + int(1000 * self.random.uniform(0, self.timing.jitter_s))
+        self._loop = asyncio.get_running_loop()
+        first_ms = self.uploader.clock_ms() + int(1000 * self.timing.first_s(self.random))
         self._scheduler.start()
-        self._scheduler.add_job(self._regular, self.timing.trigger(), id=_REGULAR)
+        self._scheduler.add_job(self._regular, self.timing.trigger(self.random), id=_REGULAR)
+        if opening := self.timing.opening(self.random):
+            self._scheduler.add_job(self._regular, opening, id=_OPENING)
         self._retry_at(max(first_ms, await self.uploader.due_at_ms()))
         self._watch = asyncio.create_task(self._watch_clock(), name="clock watch")
 
@@ -95,9 +79,17 @@ class Schedule:
             # APScheduler does it in the next turn of the loop.
             await asyncio.sleep(0)
 
+    def notice(self) -> None:
+        """There is something new; may be called from any thread. Does nothing unless started, and with `stream`."""
+        if self.timing.stream and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._soon)
+
     async def upload_now(self) -> UploadReport:
-        """At once, whatever the schedule and the back-off say."""
-        report = await self.uploader.upload()
+        """At once, whatever the schedule, the window and the back-off say."""
+        return await self._upload(asked=True)
+
+    async def _upload(self, *, asked: bool = False) -> UploadReport:
+        report = await self.uploader.upload(asked=asked)
         self._after(report)
         if self.told is not None:
             await self.told(report)
@@ -114,9 +106,21 @@ class Schedule:
     async def _regular(self) -> None:
         due_ms = await self.uploader.due_at_ms()
         if due_ms <= self.uploader.clock_ms():
-            await self.upload_now()
+            await self._upload()
         else:
             self._retry_at(due_ms)
+
+    def _soon(self) -> None:
+        """An upload after LINGER_S, unless one runs that takes it along, or one is near, or events may not be sent."""
+        if not self._scheduler.running or not self._within_hours() or self.uploader.look_again():
+            return
+        if self._scheduler.get_job(_FRESH) is None:
+            at = datetime.now(UTC) + timedelta(seconds=LINGER_S)
+            self._scheduler.add_job(self._regular, "date", run_date=at, id=_FRESH, max_instances=_FRESH_MAX)
+
+    def _within_hours(self) -> bool:
+        now = datetime.fromtimestamp(self.uploader.clock_ms() / 1000, UTC)
+        return self._hours is None or self._hours.is_open(now)
 
     def _after(self, report: UploadReport) -> None:
         if report.problem:
@@ -137,5 +141,7 @@ class Schedule:
             moved_s = time.time() - time.monotonic() - offset_s
             if abs(moved_s) > CLOCK_JUMP_S:
                 offset_s += moved_s
-                self._scheduler.reschedule_job(_REGULAR, trigger=self.timing.trigger())
+                self._scheduler.reschedule_job(_REGULAR, trigger=self.timing.trigger(self.random))
+                if opening := self.timing.opening(self.random):
+                    self._scheduler.reschedule_job(_OPENING, trigger=opening)
                 self._retry_at(max(await self.uploader.due_at_ms(), self.uploader.clock_ms()))

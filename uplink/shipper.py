@@ -126,6 +126,8 @@ class _Run:
         )
 
     def _events_wanted(self) -> int:
+        if not self.shipper.sends_events():
+            return 0
         if self.withhold:
             return 1
         if self.position < self.suspect:

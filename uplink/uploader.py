@@ -3,6 +3,8 @@
 Laws
 - One upload at a time. A trigger that comes meanwhile is merged: the running upload looks once more before it ends.
 - `stop` may come in any phase. What was sent and not yet acknowledged is sent again later, and is recognised.
+- Outside the hours in which a site may send, no event leaves, and a long upload ends with the batch in flight; but what a
+  person asked for is sent.
 """
 
 import asyncio
@@ -65,6 +67,9 @@ class Uploader(ABC):
         self.refused_since_ms = 0
         self.stopping = False
         self.again = False
+        self.may_send: Callable[[], bool] = lambda: True
+        """Whether these are hours in which events may be sent."""
+        self._asked = False
         self.report: UploadReport | None = None
         self._running: asyncio.Task[UploadReport] | None = None
 
@@ -76,16 +81,30 @@ class Uploader(ABC):
     async def run(self) -> UploadReport:
         """One upload: everything that is there."""
 
-    async def upload(self) -> UploadReport:
-        """Send everything that is there now, whatever the back-off says; see `due_at_ms` for what it says."""
+    async def upload(self, *, asked: bool = False) -> UploadReport:
+        """Send everything that is there now, whatever the back-off says; see `due_at_ms` for what it says. `asked`: a person
+        wants it, at whatever hour."""
+        self._asked |= asked
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run(), name=f"upload to {self.name}")
         else:
             self.again = True
         return await asyncio.shield(self._running)
 
+    def look_again(self) -> bool:
+        """There is something new: a running upload takes it along. False where none runs."""
+        running = self._running is not None and not self._running.done()
+        self.again |= running
+        return running
+
+    def sends_events(self) -> bool:
+        return self._asked or self.may_send()
+
     async def _run(self) -> UploadReport:
-        report = await self.run()
+        try:
+            report = await self.run()
+        finally:
+            self._asked = False
         report.ms = self.clock_ms() - report.began_ms
         self.report = report
         return report

@@ -132,11 +132,17 @@ KEYS: dict[str, str] = {
     "uplink.token_file": "A file whose first line is the token. Read at the start; never shown.",
     "uplink.interval_s": "Seconds from one upload to the next.",
     "uplink.cron": "Five fields of cron in the site's time zone, instead of `interval_s`.",
-    "uplink.jitter_s": "Each upload starts up to so much later, by chance, so that a fleet does not call all at once.",
+    "uplink.stream": "Besides, upload within a second of whatever is new. Regular uploads then are heartbeats, mostly.",
+    "uplink.window": (
+        "Hours of the site's time in which events are sent, such as `22:00-06:00`; heartbeats still are outside them, and "
+        "`pegcount upload` does not ask."
+    ),
+    "uplink.jitter_s": "Each upload starts up to so much later, each site at its own place: a fleet does not call at once.",
     "uplink.timeout_s": "How long an upload may take.",
     "uplink.max_events": "Events in one upload at most.",
     "uplink.max_bytes": "Bytes in one upload at most, before compression.",
     "uplink.proxy": "Address of an HTTP proxy.",
+    "uplink.max_kbit_s": "The most that uploads may take of the line, in kilobits a second; 0 for all of it.",
     "uplink.allow_http": "Permit `http` to another machine: anybody on the way can read the token.",
     "uplink.proxy_auth_file": "A file whose first line is `user:password` for the proxy.",
     "uplink.ca_file": "Authorities (PEM) that may vouch for the platform's certificate, instead of this machine's.",

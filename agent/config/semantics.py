@@ -20,7 +20,7 @@ from agent.config.findings import Fault, Path, dotted
 from agent.config.tables import Config, Ledger, Source
 from agent.config.wording import near_miss
 from agent.metering.catalogue import FEATURES
-from uplink.schedule import Timing
+from uplink.timing import Timing
 
 SOURCE_NAME_IS = "a source's records are kept under its name, so each needs its own"
 DESTINATION_NAME_IS = "how far a destination is stands under its name, so each needs its own"

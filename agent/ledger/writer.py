@@ -92,6 +92,8 @@ class Ledger:
         self._committed_at = 0.0
         self._held: list[_Put] = []
         self._stale = False
+        self._notices: list[Callable[[], None]] = []
+        self._told_line = self.numbering.line
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
 
@@ -114,6 +116,10 @@ class Ledger:
 
     def sink(self, source: str) -> _SourceSink:
         return _SourceSink(self, source)
+
+    def on_events(self, notice: Callable[[], None]) -> None:
+        """`notice` is called in the writer's thread after each commit that made events; it must not wait."""
+        self._notices.append(notice)
 
     def prune_all(self) -> int:
         """Retention, step by step, other work in between; returns how many rows went."""
@@ -206,6 +212,15 @@ class Ledger:
                 self._out_of_trouble()
             for item, result, fault in answers:
                 _answer(item.done, result, fault)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.numbering.line == self._told_line:
+            return
+        self._told_line = self.numbering.line
+        for notice in self._notices:
+            with contextlib.suppress(RuntimeError):  # its event loop may be closed by now
+                notice()
 
     def _hold(self, puts: list[_Put], actions: list[_Do], error: sqlite3.OperationalError) -> None:
         self._held += puts

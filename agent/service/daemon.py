@@ -24,6 +24,7 @@ from agent.ledger.errors import LedgerError
 from agent.ledger.feed import LedgerFeed
 from agent.ledger.outbox import LedgerOutbox
 from agent.ledger.writer import Ledger
+from agent.metering.rules import Site
 from agent.service import manager
 from agent.service.state import AgentState, program_version
 from agent.service.supervisor import SupervisedSource
@@ -31,12 +32,14 @@ from agent.web.app import start as start_page
 from collectors.registry import KINDS
 from uplink.destinations import PLATFORMS, TAKERS
 from uplink.forwarder import Forwarder
-from uplink.line import CredentialsUnreadable, TimedSettings
-from uplink.schedule import Schedule, Timing
+from uplink.line import CredentialsUnreadable, LineSettings, TimedSettings
+from uplink.pacing import bounded
+from uplink.schedule import Schedule
 from uplink.shipper import Destination as Platform
 from uplink.shipper import Pace, Shipper
 from uplink.status import AgentStatus
 from uplink.taker import Taker
+from uplink.timing import Timing
 from uplink.uploader import UploadReport
 
 PLATFORM = "platform"
@@ -81,8 +84,9 @@ class Agent:
     def _shipping(self, platform: Platform) -> Schedule:
         settings = self.config.uplink
         assert settings is not None
-        timing = _timing(settings, self.config.site.timezone)
-        pace = Pace(max_events=settings.max_events, max_bytes=settings.max_bytes, interval_ms=timing.interval_ms())
+        timing = _timing(settings, self.config.site)
+        max_bytes = bounded(settings.max_bytes, settings.max_kbit_s)
+        pace = Pace(max_events=settings.max_events, max_bytes=max_bytes, interval_ms=timing.interval_ms())
         shipper = Shipper(PLATFORM, self.outbox, platform, pace, status=self._status)
         return Schedule(shipper, timing, self._told)
 
@@ -96,9 +100,12 @@ class Agent:
         )
 
     def _forwarding(self, destination: Destination, taker: Taker) -> Schedule:
-        timing = _timing(destination.settings, self.config.site.timezone)
-        names = destination.settings.names
-        return Schedule(Forwarder(destination.name, self.feed, taker, names, timing.interval_ms()), timing)
+        timing = _timing(destination.settings, self.config.site)
+        settings = destination.settings
+        kbit_s = settings.max_kbit_s if isinstance(settings, LineSettings) else 0
+        max_bytes = bounded(taker.limits.max_bytes, kbit_s)
+        names, interval_ms = settings.names, timing.interval_ms()
+        return Schedule(Forwarder(destination.name, self.feed, taker, names, interval_ms, max_bytes=max_bytes), timing)
 
     def _make_sources(self) -> list[SupervisedSource]:
         folder = Path(self.config.ledger.path).absolute().parent / "sources"
@@ -123,6 +130,7 @@ class Agent:
         )
         for schedule in self.schedules:
             await schedule.start()
+            self.ledger.on_events(schedule.notice)
         self._tasks.append(asyncio.create_task(self._maintain(), name="maintenance"))
         if interval_s := manager.watchdog_interval_s():
             self._tasks.append(asyncio.create_task(self._watchdog(interval_s), name="watchdog"))
@@ -181,8 +189,16 @@ class Agent:
             manager.notify("WATCHDOG=1")
 
 
-def _timing(settings: TimedSettings, timezone: str) -> Timing:
-    return Timing(interval_s=settings.interval_s, cron=settings.cron, jitter_s=settings.jitter_s, timezone=timezone)
+def _timing(settings: TimedSettings, site: Site) -> Timing:
+    return Timing(
+        interval_s=settings.interval_s,
+        cron=settings.cron,
+        stream=settings.stream,
+        window=settings.window,
+        jitter_s=settings.jitter_s,
+        timezone=site.timezone,
+        site=site.id,
+    )
 
 
 async def run(config: Config) -> int:

@@ -1,18 +1,21 @@
 """The schedule: uploads start by themselves, wait where a back-off stands, also after a restart."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from tests.uplink.platform import answers, counted_ids, line_to, receiver_at, shipping
+from tests.uplink.platform import Ask, Clock, answers, counted_ids, fetch, line_to, pass_on, receiver_at, shipping
 from tests.uplink.site import MemoryOutbox
 from uplink import backoff
 from uplink.backoff import Backoff
-from uplink.schedule import Schedule, Timing
+from uplink.schedule import Schedule
+from uplink.timing import Timing
 from uplink.uploader import UploadReport
 
 
@@ -123,6 +126,104 @@ def test_jitter_moves_each_start_later_and_never_far() -> None:
     starts = {trigger.get_next_fire_time(None, at) for _ in range(50)}
     assert len(starts) > 10
     assert all(abs((start - datetime(2026, 11, 20, 13, tzinfo=UTC)).total_seconds()) <= 600 for start in starts)
+
+
+def test_a_sites_place_in_the_jitter_is_its_own_and_stays_while_a_fleet_is_spread_evenly() -> None:
+    at = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+    places = [Timing(jitter_s=1000, site=f"site-{number}").own_s() for number in range(1000)]
+    for quarter in range(4):
+        assert 175 <= sum(225 * quarter <= place < 225 * (quarter + 1) for place in places) <= 325
+    for timing in (Timing(cron="0 * * * *", jitter_s=1000, site="a"), Timing(interval_s=3600, jitter_s=1000, site="a")):
+        trigger = timing.trigger(Random(3))
+        first = trigger.get_next_fire_time(None, at)
+        times = [first]
+        for _ in range(20):
+            times.append(trigger.get_next_fire_time(times[-1], times[-1]))
+        regular = [(each - first).total_seconds() % 3600 for each in times]
+        assert all(within <= 100 or within >= 3500 for within in regular)
+        assert all(3500 <= (b - a).total_seconds() <= 3700 for a, b in itertools.pairwise(times))
+
+
+async def test_with_stream_something_new_is_sent_at_once_and_what_comes_together_goes_together(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, wall_ms) as shipper:
+        schedule = Schedule(shipper, Timing(interval_s=3600, jitter_s=0, stream=True))
+        await schedule.start()
+        await until(lambda: outbox.uploads)
+        for _ in range(3):
+            outbox.record(2)
+            await asyncio.to_thread(schedule.notice)
+        await until(lambda: outbox.acked == 6)
+        await schedule.stop()
+        assert [each.count for each in outbox.uploads] == [0, 6]
+        assert await counted_ids(receiver) == outbox.ids()
+
+
+async def test_with_stream_what_comes_during_an_upload_is_taken_along(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
+
+        async def slowly(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
+            outbox.record(1)
+            schedule.notice()
+            await asyncio.sleep(0.1)
+            await pass_on(writer, request, ask)
+
+        async with shipping(outbox, line.url, wall_ms) as shipper:
+            schedule = Schedule(shipper, Timing(interval_s=3600, jitter_s=0, stream=True))
+            line.faults = [slowly, slowly, slowly]
+            await schedule.start()
+            await until(lambda: outbox.acked == 3)
+            await schedule.stop()
+
+
+async def test_with_stream_a_back_off_is_kept(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    outbox.backoff = backoff.dump(Backoff(retry_at_ms=wall_ms() + 1500, problem="throttled"))
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, wall_ms) as shipper:
+        schedule = Schedule(shipper, Timing(interval_s=3600, jitter_s=0, stream=True))
+        await schedule.start()
+        outbox.record(1)
+        schedule.notice()
+        await asyncio.sleep(1)
+        assert outbox.uploads == []
+        await until(lambda: outbox.acked == 1)
+        await schedule.stop()
+
+
+async def test_outside_its_window_a_site_sends_heartbeats_only_and_what_a_person_asks_for(tmp_path: Path) -> None:
+    outbox, clock = MemoryOutbox(), Clock(int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp() * 1000))
+    outbox.record(5)
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, clock, max_events=1) as shipper:
+        schedule = Schedule(shipper, Timing(interval_s=0.2, jitter_s=0, stream=True, window="22:00-06:00"))
+        await schedule.start()
+        schedule.notice()
+        await until(lambda: len(outbox.uploads) >= 3)
+        assert {each.count for each in outbox.uploads} == {0}
+        assert (await fetch(receiver, "/v1/sites/site-1"))["epochs"][0]["acked_through"] == 0
+        assert (await schedule.upload_now()).acked == 5
+        outbox.record(3)
+        await asyncio.sleep(0.3)
+        assert outbox.acked == 5
+        clock.now_ms += 10 * 3_600_000
+        await until(lambda: outbox.acked == 8)
+        await schedule.stop()
+        assert await counted_ids(receiver) == outbox.ids()
+
+
+async def test_an_upload_that_is_running_when_the_window_closes_ends_with_its_batch(tmp_path: Path) -> None:
+    outbox, clock = MemoryOutbox(), Clock(int(datetime(2026, 11, 20, 23, tzinfo=UTC).timestamp() * 1000))
+    outbox.record(5)
+    async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
+
+        async def at_six(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
+            clock.now_ms += 7 * 3_600_000
+            await pass_on(writer, request, ask)
+
+        async with shipping(outbox, line.url, clock, max_events=1) as shipper:
+            Schedule(shipper, Timing(jitter_s=0, window="22:00-06:00"))
+            line.faults = [pass_on, at_six]
+            assert (await shipper.upload()).acked == 2
 
 
 @pytest.mark.parametrize(("cron", "interval_ms"), [("*/5 * * * *", 300_000), ("0 3 * * *", 86_400_000)])
