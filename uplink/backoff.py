@@ -77,13 +77,14 @@ def retry_after_ms(value: str, date: str, now_ms: int) -> int | None:
     the site does not matter. None where it is neither."""
     if value.isascii() and value.isdigit():
         return int(value[:12]) * 1000
-    until_ms = _date_ms(value)
+    until_ms = date_ms(value)
     if until_ms is None:
         return None
-    return max(0, until_ms - (_date_ms(date) or now_ms))
+    return max(0, until_ms - (date_ms(date) or now_ms))
 
 
-def _date_ms(text: str) -> int | None:
+def date_ms(text: str) -> int | None:
+    """An HTTP date (RFC 9110 section 5.6.7) as milliseconds; None where it is none."""
     try:
         return int(parsedate_to_datetime(text).timestamp() * 1000)
     except (ValueError, TypeError, OverflowError, OSError):

@@ -66,7 +66,7 @@ class LineSettings(TimedSettings, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def check_line(self) -> None:
         """Raises ValueError; a message begins with the key that it is about."""
-        _check_address(urlsplit(self.url), self.allow_http)
+        check_address(self.url, self.allow_http)
         if self.pin and not _PIN.fullmatch(self.pin):
             raise ValueError("pin must be the SHA-256 of a certificate: 64 hexadecimal digits")
         if self.pin and (self.ca_file or self.certificate):
@@ -81,15 +81,19 @@ class LineSettings(TimedSettings, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("proxy must be an address like http://proxy.example.net:3128")
 
 
-def _check_address(parts: SplitResult, allow_http: bool) -> None:
+def check_address(url: str, allow_http: bool, key: str = "url") -> None:
+    """Raises ValueError where `url` is no address to send a secret to. `key` is what it is called in the settings."""
+    parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("url must be the platform's address, like https://meter.example.net")
+        raise ValueError(f"{key} must be the platform's address, like https://meter.example.net")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("url must hold no user or password: it is shown on the status page; token_file is for secrets")
+        raise ValueError(
+            f"{key} must hold no user or password: it is shown on the status page; token_file is for secrets"
+        )
     if not _has_a_port(parts):
-        raise ValueError("url must have a port from 1 to 65535, or none")
+        raise ValueError(f"{key} must have a port from 1 to 65535, or none")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK and not allow_http:
-        raise ValueError("url must be https: with http anyone on the way can read the token (allow_http permits it)")
+        raise ValueError(f"{key} must be https: with http anyone on the way can read the token (allow_http permits it)")
 
 
 def _has_a_port(parts: SplitResult) -> bool:

@@ -8,6 +8,7 @@ Laws
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
 import msgspec
@@ -86,6 +87,15 @@ class Taker(Protocol):
     async def close(self) -> None: ...
 
 
+def quantity_of(event: Event) -> Decimal | None:
+    """Its exact quantity; None where it has none."""
+    try:
+        quantity = Decimal(str(event.data.get("quantity")))
+    except InvalidOperation:
+        return None
+    return quantity if quantity.is_finite() else None
+
+
 class Names(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[destination.names]`: what things are called there. `meters`: our meter -> its name; one that maps to nothing is not
     sent. `unlisted`: whether meters that `meters` does not list are sent under their own names; `risk.*` are sent only
@@ -114,8 +124,10 @@ class Names(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def event_of(position: int, body: bytes, names: Names) -> Event | None:
-    """The event under its names there, None where it is not to be sent. Raises msgspec.DecodeError."""
+    """The event under its names there, None where it is not to be sent. Raises msgspec.DecodeError, and ValueError where its
+    time is none: whoever holds an event can ask for `time_ms`."""
     head: EventHead = decode_head(body)
+    instant_ms(head.time)
     meter = names.meter(head.type)
     if not meter:
         return None

@@ -11,9 +11,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from uplink.destinations.lago import Lago, LagoSettings
 from uplink.destinations.openmeter import OpenMeter, OpenMeterSettings
 from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings
 from uplink.destinations.settings import HttpTakerSettings, TakerSettings
+from uplink.destinations.stripe import Stripe, StripeSettings
 from uplink.shipper import Destination
 from uplink.taker import Taker
 
@@ -38,7 +40,9 @@ PLATFORMS: dict[str, PlatformKind] = {
 }
 
 TAKERS: dict[str, TakerKind] = {
+    "lago": TakerKind(settings=LagoSettings, open=Lago),
     "openmeter": TakerKind(settings=OpenMeterSettings, open=OpenMeter),
+    "stripe": TakerKind(settings=StripeSettings, open=Stripe),
 }
 
 __all__ = ["PLATFORMS", "TAKERS", "PegcountHttp", "PegcountSettings", "PlatformKind", "TakerKind"]

@@ -4,9 +4,16 @@ and can be told to answer otherwise. What it accepts is judged elsewhere, by the
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
+import msgspec
 from aiohttp import web
+
+from tests.uplink.feed import MemoryFeed
+from tests.uplink.platform import Clock
+from uplink.destinations import TAKERS
+from uplink.forwarder import Forwarder
 
 
 class StandIn:
@@ -47,3 +54,16 @@ async def stand_in(accept: Callable[[StandIn, bytes], web.Response]) -> AsyncIte
         yield here
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def forwarding(
+    kind: str, accept: Callable[[StandIn, bytes], web.Response], feed: MemoryFeed, **settings: object
+) -> AsyncIterator[tuple[Forwarder, StandIn]]:
+    """The forwarder of a destination of `kind` in front of its stand-in. `{url}` in a setting is the stand-in's address."""
+    async with stand_in(accept) as here:
+        given = {key: here.url if value == "{url}" else value for key, value in settings.items()}
+        made = msgspec.convert({"url": here.url, "token": "a_secret", **given}, TAKERS[kind].settings)
+        taker = TAKERS[kind].open(made, "site-1")
+        yield Forwarder(kind, feed, taker, made.names, 900_000, Clock(), Random(1)), here
+        await taker.close()
