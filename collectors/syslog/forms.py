@@ -42,7 +42,7 @@ AUDIOCODES = Form(
     tail=re.compile(rb" ?\[Time:[^\]\n]{0,40}\]\s*\Z"),
     other=re.compile(rb"\s*\(N {1,8}[0-9]{1,12}\)"),
     ends=re.compile(rb"\r?\n[ \t]{0,120}\(N {1,8}[0-9]{1,12}\)"),
-    number=re.compile(rb"\[S=([0-9]+)\]"),
+    number=re.compile(rb"\[S=([0-9]{1,18})\]"),
 )
 
 PJSIP = Form(

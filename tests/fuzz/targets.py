@@ -29,11 +29,13 @@ from collectors.sip.packets import SipPacket, is_keepalive, looks_like_sip
 from collectors.sip.replaces import read_replaces, refer_target
 from collectors.sip.sdp import held, media
 from collectors.sip.tracker import Tracker
+from collectors.syslog.stream import SyslogStream
 from tests.collectors.hep import packets as hep_packets
 from tests.collectors.net import wrap
 from tests.collectors.sip import flows
 from tests.collectors.sip.flows import PBX, START_US, Exchange, at, phone
 from tests.collectors.sip.ways import agree
+from tests.collectors.syslog import logs
 from tests.fuzz.target import Target
 
 HEADERS = (
@@ -328,6 +330,26 @@ def _hep(data: bytes) -> None:
         stream.drain()
 
 
+def _syslog(data: bytes) -> None:
+    """Each line as a text of one device, then all as what a connection brings in pieces."""
+    stream = SyslogStream(Tracker(SMALL))
+    for number, line in enumerate(data.split(b"\n")[:16]):
+        stream.text("10.0.1.1", line, START_US + number, "line 0")
+    for number, piece in enumerate(_pieces(data)):
+        stream.feed(Origin(CHUNK, "10.0.1.1", 514, number % 2), piece, START_US + number, "byte 0")
+    state = stream.snapshot()
+    again = SyslogStream(Tracker(SMALL))
+    again.restore(state)
+    assert again.snapshot() == state
+    stream.finish()
+    stream.drain()
+
+
+def _syslogs() -> Sequence[bytes]:
+    texts = [b"\n".join(form(*logs.CALL[0])) for form in (make() for make in logs.MAKES.values())]
+    return [*texts, b"".join(b"%d %b" % (len(text), text) for text in texts)]
+
+
 def _quality(payload: bytes) -> None:
     quality.reports(payload, START_US, PBX, phone(1), b"a")
 
@@ -386,6 +408,7 @@ TARGETS: dict[str, Target] = {
     "rtcp": Target(_rtcp, _just(SENDER_REPORT, EXTENDED, SENDER_REPORT + EXTENDED), binary=True),
     "t38": Target(_t38, _just(UDPTL, UDPTL * 3), binary=True),
     "hep": Target(_hep, _heps, binary=True),
+    "syslog": Target(_syslog, _syslogs, HEADERS),
     "quality": Target(_quality, _just(RTCP_JSON, VQ), (b"{", b"[", b"null", b'"a":')),
     "vq": Target(partial(vq.reports, at_us=START_US), _just(VQ)),
     "rtp_stat": Target(partial(rtp_stat.reports, at_us=START_US), _just(RTP_STAT)),
