@@ -68,14 +68,33 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
     (
         "unauthorized",
         "error",
-        "The platform does not know this token (401).",
-        "Check its `token` or `token_file`.",
+        "The platform does not know this token or key (401).",
+        "Check its `token` or `token_file`; of an enrolled machine: enrol it again.",
     ),
     (
         "forbidden",
         "error",
         "The token is not allowed to report for this site (403).",
         "Check the site's id, or ask the platform.",
+    ),
+    (
+        "revoked",
+        "error",
+        "The platform takes this machine's key no longer (403).",
+        "Enrol it again with a new token: pegcount enrol. The ledger is kept, and goes on where it was.",
+    ),
+    (
+        "replayed",
+        "warning",
+        "The platform had this very request before.",
+        "Mends itself. If it stays: something on the way sends requests twice.",
+    ),
+    (
+        "receipt_invalid",
+        "critical",
+        "The platform's receipt is missing or not signed by its key.",
+        "Nothing is taken for acknowledged. If the platform has a new key, enrol with the same token again; "
+        "else find out who answers there.",
     ),
     (
         "not_found",

@@ -186,6 +186,12 @@ def _said(answer: Answer) -> str:
     return f"HTTP {answer.status}" + (f": {words}" if words else "")
 
 
+def refusal_of(answer: Answer) -> tuple[str, str]:
+    """What a refusal says: its code and detail, or empty where it is no problem document."""
+    document = _document(answer)
+    return document.code, document.detail
+
+
 def _document(answer: Answer) -> _Refused:
     try:
         return _refused(answer.body)
@@ -244,6 +250,8 @@ def _contradicted(head: Head, answer: Answer, moment: Moment) -> Action:
     document = _document(answer)
     if document.code == "gap" and 1 <= document.expected < head.first:
         return Rewind(expected=document.expected)
+    if document.code == "replayed":
+        return wait_fast(head, moment, "replayed", _said(answer))
     if document.code == "conflict":
         return _renew(head, answer, moment)
     return wait_slow(head, moment, "answer_unusable", _said(answer))
@@ -287,10 +295,12 @@ def _unprocessable(head: Head, answer: Answer, moment: Moment) -> Action:
     return _smaller(head, answer, moment, code or f"refused_{answer.status}", lasting=False)
 
 
+_FORBIDDEN: dict[str, Rule] = {"too_large": _too_large, "revoked": _slow("revoked"), "retired": _slow("revoked")}
+"""403 is m3ter's word for a body that is too large, too."""
+
+
 def _forbidden(head: Head, answer: Answer, moment: Moment) -> Action:
-    """403 is m3ter's word for a body that is too large, too."""
-    too_large = _document(answer).code == "too_large"
-    return (_too_large if too_large else _slow("forbidden"))(head, answer, moment)
+    return _FORBIDDEN.get(_document(answer).code, _slow("forbidden"))(head, answer, moment)
 
 
 _BY_STATUS: dict[int, Rule] = {

@@ -10,6 +10,8 @@ import click
 from agent.cli.capture import capture
 from agent.cli.check import check
 from agent.cli.demo import demo
+from agent.cli.enrol import enrol
+from agent.cli.platform import platform
 from agent.cli.read import read
 from agent.cli.receiver import receiver
 from agent.cli.run import run
@@ -33,5 +35,5 @@ def main() -> None:
     """Metering agent for telephony: counts calls, seats and features, without loss and without doubles."""
 
 
-for _command in (run, capture, check, status, read, upload, demo, receiver):
+for _command in (run, capture, check, status, read, upload, demo, enrol, receiver, platform):
     main.add_command(_command)

@@ -27,14 +27,27 @@ HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 )
 @click.option(
     "--token-file",
-    required=True,
     metavar="PATH",
-    help="A line per agent: its token, or sha256: and the token's SHA-256; then, if it is for one site only, the site's id.",
+    help="A line per agent: its token, or sha256: and the token's SHA-256; then, if it is for one site only, the site's id. "
+    "Enrolled agents need none.",
 )
 @click.option("--certificate", default="", metavar="PATH", help="TLS certificate chain (PEM).")
 @click.option("--key", default="", metavar="PATH", help="Its private key (PEM).")
+@click.option(
+    "--client-ca", default="", metavar="PATH", help="Authorities (PEM) of the certificates that agents may show."
+)
+@click.option("--public-url", default="", metavar="URL", help="Where agents reach it, where a proxy stands in front.")
 @click.option("--behind-proxy", is_flag=True, help="TLS ends at a proxy in front: plain HTTP beyond loopback is right.")
-def receiver(listen: str, store: str, token_file: str, certificate: str, key: str, behind_proxy: bool) -> None:
+def receiver(
+    listen: str,
+    store: str,
+    token_file: str | None,
+    certificate: str,
+    key: str,
+    client_ca: str,
+    public_url: str,
+    behind_proxy: bool,
+) -> None:
     """Receive what agents upload, and keep it.
 
     Prints its address when it is ready. Listens beyond this machine only with TLS, or behind a proxy that has it. Ends
@@ -47,14 +60,16 @@ def receiver(listen: str, store: str, token_file: str, certificate: str, key: st
         host, port = split_listen(listen)
         settings = ReceiverSettings(
             database=store,
-            tokens=read_tokens(Path(token_file)),
+            tokens=read_tokens(Path(token_file)) if token_file else Tokens(write={}),
             host=host,
             port=port,
             certificate=certificate,
             key=key,
             behind_proxy=behind_proxy,
+            client_ca=client_ca,
+            public_url=public_url,
         )
-        for file in filter(None, (certificate, key)):
+        for file in filter(None, (certificate, key, client_ca)):
             Path(file).open("rb").close()
         settings.tls()
     except (OSError, ValueError) as error:

@@ -38,10 +38,18 @@ def cli_page() -> str:
         *_options(top, main),
     ]
     for name, command in main.commands.items():
-        context = click.Context(command, info_name=name, parent=top)
-        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-        parts += [f"\n## pegcount {name}\n", f"    {usage}\n", _plain_help(command), "", *_options(context, command)]
+        parts += _command(top, name, command, 2)
     return "\n".join(parts) + "\n"
+
+
+def _command(parent: click.Context, name: str, command: click.Command, level: int) -> Iterator[str]:
+    """One command, and those within it, each a heading further in."""
+    context = click.Context(command, info_name=name, parent=parent)
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    yield from (f"\n{'#' * level} {context.command_path}\n", f"    {usage}\n", _plain_help(command), "")
+    yield from _options(context, command)
+    for inner_name, inner in getattr(command, "commands", {}).items():
+        yield from _command(context, inner_name, inner, level + 1)
 
 
 def _plain_help(command: click.Command) -> str:

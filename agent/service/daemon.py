@@ -32,6 +32,7 @@ from agent.web.app import start as start_page
 from collectors.registry import KINDS
 from uplink.destinations import PLATFORMS, TAKERS
 from uplink.forwarder import Forwarder
+from uplink.identity import identity_folder
 from uplink.line import CredentialsUnreadable, LineSettings, TimedSettings
 from uplink.pacing import bounded
 from uplink.schedule import Schedule
@@ -79,7 +80,7 @@ class Agent:
     def _open_platform(self) -> Platform:
         settings = self.config.uplink
         assert settings is not None
-        return PLATFORMS[settings.kind].open(settings, self.config.site.id)
+        return PLATFORMS[settings.kind].open(settings, self.config.site.id, identity_folder(self.config.ledger.path))
 
     def _shipping(self, platform: Platform) -> Schedule:
         settings = self.config.uplink

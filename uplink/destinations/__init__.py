@@ -7,13 +7,14 @@ Law: checking settings touches no network and opens no file but `token_file`.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from uplink.destinations.lago import Lago, LagoSettings
 from uplink.destinations.openmeter import OpenMeter, OpenMeterSettings
-from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings
+from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings, open_enrolled
 from uplink.destinations.settings import HttpTakerSettings, TakerSettings
 from uplink.destinations.stripe import Stripe, StripeSettings
 from uplink.shipper import Destination
@@ -21,10 +22,11 @@ from uplink.taker import Taker
 
 
 class PlatformKind(Struct, frozen=True):
-    """`settings` is the type of the configuration's `[uplink]` table, `open` makes the destination for one site."""
+    """`settings` is the type of the configuration's `[uplink]` table, `open` makes the destination for one site; the folder is
+    that of this machine's identity (`uplink.identity`)."""
 
     settings: type[PegcountSettings]
-    open: Callable[[PegcountSettings, str], Destination]
+    open: Callable[[PegcountSettings, str, Path], Destination]
 
 
 class TakerKind(Struct, frozen=True):
@@ -36,7 +38,7 @@ class TakerKind(Struct, frozen=True):
 
 
 PLATFORMS: dict[str, PlatformKind] = {
-    "pegcount": PlatformKind(settings=PegcountSettings, open=PegcountHttp),
+    "pegcount": PlatformKind(settings=PegcountSettings, open=open_enrolled),
 }
 
 TAKERS: dict[str, TakerKind] = {

@@ -1,19 +1,25 @@
 """A platform that speaks version 1 of the contract, over HTTPS.
 
-Law: a batch is posted as it was built, with the site's token; what came back is not judged here (`uplink.session`).
+Laws
+- A batch is posted as it was built; what came back is not judged here (`uplink.session`).
+- Who speaks is shown by the token where the settings have one, else by a signature of the enrolled machine's key over every
+  request, each with a nonce of its own, else by the client certificate.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from uplink.batch import EVENTS_MAX, RAW_MAX_BYTES, Batch
-from uplink.line import HttpLine, LineSettings, first_line
+from uplink.identity import Identity, load, signature
+from uplink.keys import PrivateKey
+from uplink.line import CredentialsUnreadable, HttpLine, LineSettings, first_line
 from uplink.session import Answer, Failure
 
 
 class PegcountSettings(LineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `[uplink]` table. Either `token` or `token_file`."""
+    """The `[uplink]` table. `token` or `token_file`, or neither where the machine is enrolled or shows a certificate."""
 
     kind: Literal["pegcount"] = "pegcount"
     token: str = ""
@@ -23,24 +29,46 @@ class PegcountSettings(LineSettings, frozen=True, kw_only=True, forbid_unknown_f
 
     def __post_init__(self) -> None:
         self.check_line()
-        if bool(self.token) == bool(self.token_file):
-            raise ValueError("exactly one of token and token_file must be given")
+        if self.token and self.token_file:
+            raise ValueError("token and token_file exclude each other")
         if not self.token.isascii() or not self.token.isprintable():
             raise ValueError("token must be printable ASCII")
 
 
 class PegcountHttp:
-    """`site` is the id under which the platform knows this site. The files that the settings name are read here, so that a
-    token that was renewed is taken at the next start. Raises CredentialsUnreadable."""
+    """`site` is the id under which the platform knows this site, `identity` who this machine is if it is enrolled. The files
+    that the settings name are read here, so that a token that was renewed is taken at the next start. Raises
+    CredentialsUnreadable."""
 
-    def __init__(self, settings: PegcountSettings, site: str) -> None:
+    def __init__(self, settings: PegcountSettings, site: str, identity: Identity | None = None) -> None:
         self.settings = settings
         self.target = f"{settings.url.rstrip('/')}/v1/sites/{site}/batches"
-        self._headers = {"Authorization": f"Bearer {settings.token or first_line(settings.token_file)}"}
+        token = settings.token or (first_line(settings.token_file) if settings.token_file else "")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._key = None if token else _key_of(identity, site)
+        if not (token or self._key or settings.certificate):
+            raise CredentialsUnreadable("[uplink] has no token, and this machine is not enrolled: pegcount enrol")
         self._line = HttpLine(settings)
 
     async def post(self, batch: Batch) -> Answer | Failure:
-        return await self._line.post(self.target, batch.body, self._headers | batch.headers)
+        headers = self._headers | batch.headers
+        if self._key:
+            headers |= signature(self._key, "POST", self.target, headers)
+        return await self._line.post(self.target, batch.body, headers)
 
     async def close(self) -> None:
         await self._line.close()
+
+
+def _key_of(identity: Identity | None, site: str) -> PrivateKey | None:
+    """Raises CredentialsUnreadable where the machine is another site."""
+    if identity is None:
+        return None
+    if identity.site != site:
+        raise CredentialsUnreadable(f"[site] id is {site}, but this machine is enrolled as {identity.site}")
+    return identity.key
+
+
+def open_enrolled(settings: PegcountSettings, site: str, folder: Path) -> PegcountHttp:
+    """With the identity that `folder` holds, if any. Raises CredentialsUnreadable."""
+    return PegcountHttp(settings, site, load(folder))

@@ -3,6 +3,7 @@
 Law: a refusal is raised as `Refused` with a code of `problems.CODES`, wherever it is found, and answered in one place.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import date
@@ -33,15 +34,42 @@ def granted_site(request: web.Request, granted: str | None) -> str:
     if granted is None:
         raise Refused("unauthorized", "the Authorization header holds no token that is known here")
     site = request.match_info["site"]
-    if not _SITE.match(site):
+    if not is_site(site):
         raise Refused("bad_site", "a site is 1 to 64 letters, digits, '.', '_' or '-'")
     if granted not in (EVERY_SITE, site):
         raise Refused("forbidden", "this token is for another site")
     return site
 
 
+def is_site(text: str) -> bool:
+    return _SITE.match(text) is not None
+
+
 def json_answer(document: object) -> web.Response:
     return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+
+
+def check_length(request: web.Request, max_bytes: int) -> int:
+    """Raises Refused."""
+    if request.content_length is None:
+        raise Refused("length_required", "Content-Length must be given")
+    if request.content_length > max_bytes:
+        raise Refused("too_large", f"{request.content_length} bytes are more than {max_bytes}")
+    return request.content_length
+
+
+async def whole_body(request: web.Request, max_bytes: int, timeout_s: float) -> bytes:
+    """Raises Refused."""
+    length = check_length(request, max_bytes)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await request.content.readexactly(length) if length else b""
+    except TimeoutError:
+        raise Refused("too_slow", f"not whole after {timeout_s:g} s") from None
+    except asyncio.IncompleteReadError as error:
+        raise Refused("cut_body", f"{len(error.partial)} bytes of {request.content_length} came") from None
+    except ConnectionError:  # a client that was stopped in the middle; there is nobody left to be told
+        raise Refused("cut_body", "the connection broke") from None
 
 
 def is_day(text: str) -> bool:

@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from uplink.receiver.access import Access
 from uplink.receiver.answers import problems
+from uplink.receiver.enrolling import Enrolling
 from uplink.receiver.ingest import Ingest, Limits
 from uplink.receiver.metrics import Metrics
+from uplink.receiver.platform_key import PlatformKeys
 from uplink.receiver.reading import Reading
 from uplink.receiver.seen import Sightings
 from uplink.receiver.storage import Storage
@@ -23,11 +26,18 @@ LINGER_S = 2.0
 
 
 def make_app(
-    store: Storage, tokens: Tokens, clock_ms: Callable[[], int], limits: Limits | None = None
+    store: Storage,
+    tokens: Tokens,
+    clock_ms: Callable[[], int],
+    limits: Limits | None = None,
+    public_url: str = "",
 ) -> web.Application:
-    """The application; closing the store stays the caller's."""
+    """The application; closing the store stays the caller's. `public_url`: see `Access`."""
+    access = Access(tokens, store, clock_ms, public_url)
+    keys = PlatformKeys(store, clock_ms())
+    enrolling = Enrolling(store, access, keys, clock_ms)
     metrics, sightings = Metrics(), Sightings(store)
-    ingest = Ingest(store, tokens, clock_ms, limits or Limits(), metrics, sightings)
+    ingest = Ingest(store, access, clock_ms, limits or Limits(), metrics, sightings)
     reading = Reading(store, tokens, metrics)
     app = web.Application(
         middlewares=[problems],
@@ -44,6 +54,9 @@ def make_app(
     app.add_routes(
         [
             web.post("/v1/sites/{site}/batches", ingest.post_batch),
+            web.post("/v1/enrol", enrolling.post_enrol),
+            web.post("/v1/sites/{site}/keys", enrolling.post_key),
+            web.get("/v1/keys", keys.get_keys),
             web.get("/v1/sites/{site}", reading.get_site),
             web.get("/v1/sites/{site}/totals", reading.get_totals),
             web.get("/v1/sites/{site}/events", reading.get_events),

@@ -1,8 +1,8 @@
 """Batches in: what `POST /v1/sites/{site}/batches` does.
 
 Laws
-- Cheap checks come first: token, type and length before the body is read, digest before it is inflated, limits before
-  anything is built of it.
+- Cheap checks come first: signature or token, type and length before the body is read, digest before it is inflated,
+  limits before anything is built of it.
 - 200 is answered after the store said that the batch is durable, and never otherwise.
 - The work on a body is done in a thread, and only so many bodies are worked on at once.
 """
@@ -17,14 +17,15 @@ from msgspec import Struct
 from uplink import status
 from uplink.batch import CONTENT_ENCODING, CONTENT_TYPE, ENCODED_MAX_BYTES, EVENTS_MAX, BatchError, Head, open_batch
 from uplink.events import instant
-from uplink.receiver.answers import Refused, granted_site, json_answer
+from uplink.receiver.access import Access
+from uplink.receiver.answers import Refused, check_length, json_answer, whole_body
 from uplink.receiver.metrics import Metrics
 from uplink.receiver.placing import Conflict, Duplicate, Gap
 from uplink.receiver.problems import problem
 from uplink.receiver.screen import LATE_MS, Place, Screened, screen
 from uplink.receiver.seen import Seen, Sightings
 from uplink.receiver.storage import Appended, Incoming, Store, StoreUnavailable
-from uplink.receiver.tokens import Tokens, writer_of
+from uplink.signing import COVERED_BATCH
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -55,14 +56,14 @@ class Ingest:
     def __init__(
         self,
         store: Store,
-        tokens: Tokens,
+        access: Access,
         clock_ms: Callable[[], int],
         limits: Limits,
         metrics: Metrics,
         sightings: Sightings,
     ) -> None:
         self.store = store
-        self.tokens = tokens
+        self.access = access
         self.clock_ms = clock_ms
         self.limits = limits
         self.metrics = metrics
@@ -83,7 +84,7 @@ class Ingest:
         return response
 
     async def _batch(self, request: web.Request) -> web.Response:
-        site = granted_site(request, writer_of(self.tokens, request.headers.get("Authorization", "")))
+        site = await self.access.writer(request, COVERED_BATCH)
         self._check_form(request)
         if self.inflight >= self.limits.inflight_max:
             raise Refused("busy", f"{self.inflight} batches are being worked on")
@@ -98,13 +99,10 @@ class Ingest:
             raise Refused("unsupported_type", f"Content-Type must be {CONTENT_TYPE}")
         if request.headers.get("Content-Encoding", "").lower() != CONTENT_ENCODING:
             raise Refused("unsupported_encoding", f"Content-Encoding must be {CONTENT_ENCODING}")
-        if request.content_length is None:
-            raise Refused("length_required", "Content-Length must be given")
-        if request.content_length > self.limits.body_max_bytes:
-            raise Refused("too_large", f"{request.content_length} bytes are more than {self.limits.body_max_bytes}")
+        check_length(request, self.limits.body_max_bytes)
 
     async def _take(self, site: str, request: web.Request) -> web.Response:
-        body = await self._body(request)
+        body = await whole_body(request, self.limits.body_max_bytes, self.limits.body_timeout_s)
         self.metrics.body_bytes += len(body)
         try:
             head, events = await asyncio.to_thread(_open, site, request, body)
@@ -131,17 +129,6 @@ class Ingest:
                 status=status.parse(told) if told else None,
             )
         )
-
-    async def _body(self, request: web.Request) -> bytes:
-        try:
-            async with asyncio.timeout(self.limits.body_timeout_s):
-                return await request.content.readexactly(request.content_length or 0)
-        except TimeoutError:
-            raise Refused("too_slow", f"not whole after {self.limits.body_timeout_s:g} s") from None
-        except asyncio.IncompleteReadError as error:
-            raise Refused("cut_body", f"{len(error.partial)} bytes of {request.content_length} came") from None
-        except ConnectionError:  # an agent that was stopped in the middle; there is nobody left to be told
-            raise Refused("cut_body", "the connection broke") from None
 
     def _answer(self, incoming: Incoming, appended: Appended) -> web.Response:
         match appended.placement:

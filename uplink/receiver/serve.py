@@ -23,7 +23,8 @@ KEEPALIVE_S = 75.0
 
 class ReceiverSettings(Struct, frozen=True, kw_only=True):
     """`port` 0 takes any free one. `database` is a file or a URL, as `open_storage` takes it. `behind_proxy`: TLS ends at a
-    proxy in front of it."""
+    proxy in front of it. `client_ca`: authorities (PEM) of the certificates that agents may show. `public_url`: where agents
+    reach it, if that is not the address that it is asked by."""
 
     database: str
     tokens: Tokens
@@ -32,6 +33,8 @@ class ReceiverSettings(Struct, frozen=True, kw_only=True):
     certificate: str = ""
     key: str = ""
     behind_proxy: bool = False
+    client_ca: str = ""
+    public_url: str = ""
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
@@ -39,6 +42,8 @@ class ReceiverSettings(Struct, frozen=True, kw_only=True):
             raise ValueError("certificate and key go together")
         if not (_is_loopback(self.host) or self.certificate or self.behind_proxy):
             raise ValueError(f"{self.host} is not this machine: give a certificate and its key, or put it behind_proxy")
+        if self.client_ca and not self.certificate:
+            raise ValueError("client certificates are shown in TLS: client_ca needs certificate and key")
 
     def tls(self) -> ssl.SSLContext | None:
         """Raises OSError where certificate or key cannot be read, ValueError where they are none, or not of each other."""
@@ -52,7 +57,17 @@ class ReceiverSettings(Struct, frozen=True, kw_only=True):
             raise ValueError(
                 f"{self.certificate} and {self.key} are no certificate and its key in PEM: {error}"
             ) from None
+        if self.client_ca:
+            self._ask_for_certificates(context)
         return context
+
+    def _ask_for_certificates(self, context: ssl.SSLContext) -> None:
+        """They are asked for and not required: other agents have tokens or keys."""
+        try:
+            context.load_verify_locations(self.client_ca)
+        except ssl.SSLError as error:
+            raise ValueError(f"{self.client_ca} holds no certificates in PEM: {error}") from None
+        context.verify_mode = ssl.CERT_OPTIONAL
 
 
 def _is_loopback(host: str) -> bool:
@@ -85,7 +100,7 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     tls = settings.tls()
     store = await open_storage(settings.database)
     runner = web.AppRunner(
-        make_app(store, settings.tokens, _wall_clock_ms, settings.limits),
+        make_app(store, settings.tokens, _wall_clock_ms, settings.limits, settings.public_url),
         access_log=None,
         keepalive_timeout=KEEPALIVE_S,
         shutdown_timeout=SHUTDOWN_S,

@@ -35,7 +35,6 @@ def test_the_defaults_upload_each_quarter_of_an_hour() -> None:
         ({"url": "https://"}, "url"),
         ({"url": "https://meter.example.net/?a=1"}, "url"),
         ({"url": "http://meter.example.net"}, "https"),
-        ({"token": ""}, "token"),
         ({"token_file": "/etc/token"}, "token"),
         ({"token": "a\nb"}, "ASCII"),
         ({"interval_s": 0}, "interval_s"),

@@ -1,0 +1,111 @@
+"""`pegcount enrol`: make this machine known to a platform, or change its key."""
+
+import asyncio
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import msgspec
+
+from agent.cli.common import EX_CONFIG, EX_IOERR, EX_UNAVAILABLE, config_option, in_words, loaded
+from uplink.identity import Enrolment, identity_folder, read_enrolment
+from uplink.line import CredentialsUnreadable, HttpLine, LineSettings, first_line
+
+EX_REFUSED = 77
+"""EX_NOPERM of sysexits.h."""
+
+
+@click.command()
+@click.argument("url", required=False)
+@click.option("--token-file", metavar="PATH", help="A file whose first line is the enrolment token.")
+@click.option("--rotate", is_flag=True, help="Change the key of this machine, which is enrolled. No token is needed.")
+@config_option
+@click.option("--state", metavar="FOLDER", help="The ledger's folder, where there is no configuration yet.")
+@click.option("--ca-file", default="", metavar="PATH", help="Authorities (PEM) that vouch for the platform.")
+@click.option(
+    "--pin", default="", metavar="SHA256", help="The one certificate that is trusted, instead of any authority."
+)
+@click.option("--proxy", default="", metavar="URL", help="An HTTP proxy.")
+@click.option(
+    "--allow-http", is_flag=True, help="Permit http to another machine: anybody on the way can read the token."
+)
+def enrol(
+    url: str | None,
+    token_file: str | None,
+    rotate: bool,
+    config_path: str,
+    state: str | None,
+    ca_file: str,
+    pin: str,
+    proxy: str,
+    allow_http: bool,
+) -> None:
+    """Make this machine known to the platform at URL.
+
+    Makes a key, which never leaves this machine, proves it to the platform, and keeps what the platform answers beside the
+    ledger. Prints the tables that the configuration needs. A token is for `pegcount platform token add` to give. If the
+    answer is lost, say it again with the same token: the platform knows the key, and there is never a second agent. A
+    machine that lost its key, or whose key was revoked, is enrolled with a new token; the ledger is kept.
+
+    Restart the agent afterwards. Ends with 77 where the platform refuses, with 69 where it cannot be reached, and with 78
+    where an option or a file is wrong.
+    """
+    if rotate == bool(token_file):
+        raise click.UsageError("give either --token-file or --rotate")
+    folder = identity_folder(Path(state) / "ledger.db" if state else loaded(config_path).ledger.path)
+    try:
+        settings = msgspec.convert(
+            {
+                "url": url or _known_url(folder),
+                "ca_file": ca_file,
+                "pin": pin,
+                "proxy": proxy,
+                "allow_http": allow_http,
+            },
+            LineSettings,
+        )
+        enrolment = asyncio.run(_enrol(settings, folder, first_line(token_file) if token_file else None))
+    except (msgspec.ValidationError, CredentialsUnreadable) as error:
+        _end(EX_CONFIG, str(error))
+    except OSError as error:
+        _end(EX_IOERR, in_words(error))
+    click.echo(_tables(enrolment, settings), nl=False)
+    click.echo("pegcount: enrolled; restart the agent", err=True)
+
+
+def _known_url(folder: Path) -> str:
+    """Where this machine is enrolled. Raises CredentialsUnreadable."""
+    known = read_enrolment(folder)
+    if known is None:
+        raise CredentialsUnreadable("the platform's URL is missing, and this machine is not enrolled yet")
+    return known.url
+
+
+async def _enrol(settings: LineSettings, folder: Path, token: str | None) -> Enrolment:
+    from agent.service.state import program_version
+    from uplink.enrol import About, EnrolmentFailed, rotate
+    from uplink.enrol import enrol as ask
+
+    about = About(version=program_version(), machine=socket.gethostname())
+    line = HttpLine(settings)
+    try:
+        return await (rotate(line, folder, about) if token is None else ask(line, folder, token, about))
+    except EnrolmentFailed as error:
+        _end(EX_UNAVAILABLE if error.on_the_way else EX_REFUSED, f"{error.code}: {error}")
+    finally:
+        await line.close()
+
+
+def _end(status: int, text: str) -> NoReturn:
+    click.echo(f"pegcount enrol: {text}", err=True)
+    sys.exit(status)
+
+
+def _tables(enrolment: Enrolment, settings: LineSettings) -> str:
+    """What the configuration needs."""
+    lines = ["[site]", f'id = "{enrolment.answer.site}"', f'provider = "{enrolment.answer.provider}"', "", "[uplink]"]
+    given = {"url": settings.url, "ca_file": settings.ca_file, "pin": settings.pin, "proxy": settings.proxy}
+    lines += [f'{key} = "{value}"' for key, value in given.items() if value]
+    return "\n".join([*lines, *(["allow_http = true"] if settings.allow_http else []), ""])

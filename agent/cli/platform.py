@@ -1,0 +1,214 @@
+"""`pegcount platform`: what operators of the platform's end do at its store: enrolment tokens, agents' keys, certificates.
+
+Law: it works on the store itself, so whoever may write there may do all of this; a receiver that runs sees it within seconds.
+"""
+
+import asyncio
+import hashlib
+import secrets
+import ssl
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from agent.cli.common import EX_CONFIG, EX_IOERR, EX_TROUBLE, in_words
+from uplink.receiver.access import CERTIFICATE, Certified
+from uplink.receiver.agents import AgentKey, Agents
+from uplink.receiver.answers import is_site
+from uplink.receiver.enrolling import KIND as TOKEN
+from uplink.receiver.enrolling import USES_MAX, Token
+from uplink.receiver.storage import Document, Documents, StoreUnavailable
+from uplink.receiver.tokens import token_hash
+
+TOKEN_BYTES = 32
+DAY_MS = 86_400_000
+T = TypeVar("T")
+
+
+def _site(_context: click.Context, _param: click.Parameter, value: str) -> str:
+    if value and not is_site(value):
+        raise click.BadParameter("a site is 1 to 64 letters, digits, '.', '_' or '-'")
+    return value
+
+
+def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--store", required=True, metavar="PATH", help="The receiver's store.")(command)
+
+
+@click.group()
+def platform() -> None:
+    """Manage the platform's end: who may enrol, and which agents may report.
+
+    Works on the receiver's store; a receiver that runs meanwhile sees it within seconds.
+    """
+
+
+@platform.group()
+def token() -> None:
+    """Tokens by which machines enrol."""
+
+
+@token.command("add")
+@store_option
+@click.option(
+    "--provider", required=True, metavar="NAME", help="The provider's short name, which stands in sites' URNs."
+)
+@click.option(
+    "--site",
+    default="",
+    callback=_site,
+    metavar="ID",
+    help="The site that it is for; else each use makes one.",
+)
+@click.option(
+    "--uses", default=1, show_default=True, type=click.IntRange(1, USES_MAX), help="How many machines it enrols."
+)
+@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 3660), help="How long it can be used.")
+@click.option("--label", default="", metavar="TEXT", help="What it is for; shown in the list.")
+def add_token(store: str, provider: str, site: str, uses: int, days: int, label: str) -> None:
+    """Make a token and print it. It is kept as its SHA-256 only: it cannot be shown again."""
+    made, now_ms = secrets.token_urlsafe(TOKEN_BYTES), _now_ms()
+    expires_ms = now_ms + days * DAY_MS
+    kept = Token(provider=provider, site=site, uses_left=uses, expires_ms=expires_ms, label=label, made_ms=now_ms)
+    _at(store, lambda documents: documents.put(TOKEN, token_hash(made), msgspec.json.encode(kept), 0))
+    click.echo(made)
+
+
+@token.command("list")
+@store_option
+def list_tokens(store: str) -> None:
+    """Print each token's id, uses left, end, site and label."""
+    for document in _at(store, lambda documents: _all(documents, TOKEN)):
+        kept = msgspec.json.decode(document.body, type=Token)
+        uses = f"{kept.uses_left} of {kept.uses_left + len(kept.granted)} uses left"
+        site = kept.site or "a new site each"
+        click.echo(
+            "\t".join((document.key[:16], uses, f"until {_day(kept.expires_ms)}", kept.provider, site, kept.label))
+        )
+
+
+@token.command("revoke")
+@store_option
+@click.argument("token_id", metavar="ID")
+def revoke_token(store: str, token_id: str) -> None:
+    """Take a token back, by the first characters of its id. What it enrolled stays enrolled."""
+
+    async def revoke(documents: Documents) -> int:
+        found = [each for each in await _all(documents, TOKEN) if len(token_id) >= 8 and each.key.startswith(token_id)]
+        return sum([await documents.delete(TOKEN, each.key) for each in found])
+
+    _told(_at(store, revoke), f"there is no token {token_id}; 8 characters of its id are needed")
+
+
+@platform.group()
+def agent() -> None:
+    """Agents, by their keys."""
+
+
+@agent.command("list")
+@store_option
+@click.option("--site", default="", callback=_site, metavar="ID", help="Only those of this site.")
+def list_agents(store: str, site: str) -> None:
+    """Print each key's id, state, site, day of enrolment, machine and version."""
+    for document in _at(store, lambda documents: _all(documents, "agent")):
+        key = msgspec.json.decode(document.body, type=AgentKey)
+        if site in ("", key.site):
+            day = _day(key.enrolled_ms)
+            click.echo(
+                "\t".join((key.key, key.state, key.site, day, ascii(key.machine)[1:-1], ascii(key.version)[1:-1]))
+            )
+
+
+@agent.command("revoke")
+@store_option
+@click.argument("key")
+def revoke_agent(store: str, key: str) -> None:
+    """Take a key's right to report, for good. The machine can be enrolled again with a new token."""
+    changed = _at(store, lambda documents: Agents(documents).change(key, "revoked", _now_ms()))
+    _told(changed is not None, f"there is no key {key}")
+
+
+@platform.group()
+def certificate() -> None:
+    """Client certificates (mutual TLS) and the sites that they are for."""
+
+
+@certificate.command("add")
+@store_option
+@click.option("--site", required=True, callback=_site, metavar="ID", help="The site that it may report for.")
+@click.option("--label", default="", metavar="TEXT", help="What it is; shown in the list.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+def add_certificate(store: str, site: str, label: str, file: str) -> None:
+    """Let the client with the certificate in FILE (PEM) report for a site. Prints its SHA-256."""
+    try:
+        der = ssl.PEM_cert_to_DER_cert(Path(file).read_text("ascii"))
+    except (OSError, ValueError) as error:
+        click.echo(f"pegcount platform: {file}: {in_words(error)}", err=True)
+        sys.exit(EX_CONFIG)
+    digest = hashlib.sha256(der).hexdigest()
+    body = msgspec.json.encode(Certified(site=site, label=label))
+    _at(store, lambda documents: documents.put(CERTIFICATE, digest, body))
+    click.echo(digest)
+
+
+@certificate.command("list")
+@store_option
+def list_certificates(store: str) -> None:
+    """Print each certificate's SHA-256, site and label."""
+    for document in _at(store, lambda documents: _all(documents, CERTIFICATE)):
+        kept = msgspec.json.decode(document.body, type=Certified)
+        click.echo("\t".join((document.key, kept.site, kept.label)))
+
+
+@certificate.command("revoke")
+@store_option
+@click.argument("digest", metavar="SHA256")
+def revoke_certificate(store: str, digest: str) -> None:
+    """Take a certificate's right to report."""
+    _told(_at(store, lambda documents: documents.delete(CERTIFICATE, digest)), f"there is no certificate {digest}")
+
+
+def _at(store: str, action: Callable[[Documents], Awaitable[T]]) -> T:
+    """What `action` gives at the store; ends with 74 where that cannot be used."""
+
+    async def run() -> T:
+        from uplink.receiver.storage.sqlite import SqliteStore
+
+        opened = await SqliteStore.open(store)
+        try:
+            return await action(opened)
+        finally:
+            await opened.close()
+
+    try:
+        return asyncio.run(run())
+    except StoreUnavailable as error:
+        click.echo(f"pegcount platform: {error}", err=True)
+        sys.exit(EX_IOERR)
+
+
+async def _all(documents: Documents, kind: str) -> list[Document]:
+    found: list[Document] = []
+    while page := await documents.listed(kind, found[-1].key if found else ""):
+        found += page
+    return found
+
+
+def _told(done: object, otherwise: str) -> None:
+    if not done:
+        click.echo(f"pegcount platform: {otherwise}", err=True)
+        sys.exit(EX_TROUBLE)
+
+
+def _day(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

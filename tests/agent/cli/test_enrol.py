@@ -1,0 +1,83 @@
+"""`pegcount enrol` and `pegcount platform`: from a token to an agent that reports, and out again."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.agent.cli.commands import CHECKOUT
+from tests.uplink.enrolled import platform_at
+
+SITE = "3f0a2f3e-0000-4000-8000-00000000beef"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "agent.cli", *words]
+
+
+async def run(*words: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of `pegcount` with these words."""
+    process = await asyncio.create_subprocess_exec(
+        *command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd=CHECKOUT
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def token_for(folder: Path, *options: str) -> Path:
+    status, out, err = await run(
+        "platform", "token", "add", "--store", str(folder / "receiver.db"), "--provider", "acme", *options
+    )
+    assert (status, err) == (0, "")
+    path = folder / "token"
+    path.write_text(out)
+    return path
+
+
+async def test_from_a_token_to_the_tables_of_the_configuration_and_out_again(tmp_path: Path) -> None:
+    store = str(tmp_path / "receiver.db")
+    async with platform_at(tmp_path) as receiver:
+        token = await token_for(tmp_path, "--site", SITE, "--label", "roll-out")
+        asked = ("enrol", receiver.url, "--token-file", str(token), "--state", str(tmp_path / "state"))
+        status, out, err = await run(*asked)
+        assert (status, out) == (0, f'[site]\nid = "{SITE}"\nprovider = "acme"\n\n[uplink]\nurl = "{receiver.url}"\n')
+        assert "restart the agent" in err
+        assert (await run(*asked))[1] == out
+        assert (await run("enrol", "--rotate", "--state", str(tmp_path / "state")))[:2] == (0, out)
+        listed = (await run("platform", "agent", "list", "--store", store, "--site", SITE))[1].splitlines()
+        assert sorted(line.split("\t")[1] for line in listed) == ["active", "new"]
+        (token_line,) = (await run("platform", "token", "list", "--store", store))[1].splitlines()
+        assert "0 of 1 uses left" in token_line
+        assert token_line.endswith("roll-out")
+        key = json.loads((tmp_path / "state/identity/enrolment.json").read_text())["answer"]["key"]
+        assert (await run("platform", "agent", "revoke", "--store", store, key))[0] == 0
+        status, _, err = await run("enrol", "--rotate", "--state", str(tmp_path / "state"))
+        assert status == 77
+        assert "revoked" in err
+        assert (await run("platform", "token", "revoke", "--store", store, token_line.split("\t")[0]))[0] == 0
+        assert (await run("platform", "token", "list", "--store", store))[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--rotate", "--token-file", "x"], 2, "either"),
+        (["http://127.0.0.1:1"], 2, "either"),
+        (["--rotate", "--state", "nowhere"], 78, "not enrolled"),
+        (["http://127.0.0.1:1", "--token-file", "missing", "--state", "nowhere"], 78, "missing"),
+        (["http://meter.example.net", "--token-file", "missing", "--state", "nowhere"], 78, "https"),
+        (["http://127.0.0.1:1", "--token-file", "TOKEN", "--state", "STATE"], 69, "refused"),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_is_told(tmp_path: Path, words: list[str], status: int, said: str) -> None:
+    (tmp_path / "token").write_text("t\n")
+    places = {"TOKEN": str(tmp_path / "token"), "STATE": str(tmp_path / "state")}
+    ended, _, err = await run("enrol", *(places.get(word, word) for word in words))
+    assert (ended, said in err) == (status, True), err

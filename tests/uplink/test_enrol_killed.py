@@ -1,0 +1,82 @@
+"""A machine that is killed (SIGKILL) before any step of enrolment, or of a change of its key, that touches its disk."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.uplink.enrolled import enrol_at, give_token, platform_at, rotate_at
+from uplink import identity
+from uplink.receiver.agents import Agents
+
+STEPS = ("fsync", "link", "replace", "unlink", "open", "mkdir")
+
+
+def run_and_die(action: Callable[[], Any], at: int) -> int:
+    """The exit status of a child that does this and is killed before its step number `at`."""
+    if pid := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    left = at
+
+    def counted(real: Any) -> Any:
+        def step(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+
+        return step
+
+    for name in STEPS:
+        setattr(os, name, counted(getattr(os, name)))
+    asyncio.run(action())
+    os._exit(0)
+
+
+async def killed_before_every_step(action: Callable[[], Any], between: Callable[[], Any]) -> int:
+    for step in range(1, 200):
+        if await asyncio.to_thread(run_and_die, action, step) == 0:
+            return step - 1
+        await between()
+    raise AssertionError("it never came through")
+
+
+async def test_killed_before_any_step_enrolment_comes_through_and_makes_one_agent(tmp_path: Path) -> None:
+    folders = iter(tmp_path / f"state-{number}" for number in range(200))
+    async with platform_at(tmp_path) as receiver:
+        folder = next(folders)
+        agents: set[str] = set()
+
+        async def again() -> None:
+            nonlocal folder
+            answer = (await enrol_at(receiver.url, folder, folder.name)).answer
+            agents.add(answer.agent)
+            assert sorted(path.name for path in folder.iterdir()) == sorted([f"{answer.key}.pem", "enrolment.json"])
+            folder = next(folders)
+            await give_token(receiver.store, folder.name, site="")
+
+        await give_token(receiver.store, folder.name, site="")
+        steps = await killed_before_every_step(lambda: enrol_at(receiver.url, folder, folder.name), again)
+        assert steps > 10
+        assert {key.agent for key in await Agents(receiver.store).listed()} >= agents
+        assert len(await Agents(receiver.store).listed()) == steps + 1
+
+
+async def test_killed_before_any_step_a_change_of_key_leaves_one_that_is_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    async with platform_at(tmp_path) as receiver:
+        await give_token(receiver.store)
+        await enrol_at(receiver.url, folder)
+
+        async def still_known() -> None:
+            known = identity.load(folder)
+            assert known is not None
+            standing = await Agents(receiver.store).read(known.key.id)
+            assert standing is not None
+            assert standing.state in ("new", "active")
+
+        assert await killed_before_every_step(lambda: rotate_at(receiver.url, folder), still_known) > 5
+        await still_known()

@@ -1,0 +1,163 @@
+"""Who this machine is to its platform: a folder beside the ledger with the key and what the platform said at enrolment.
+
+    <key id>.pem       a private key
+    enrolment.json     in force: the answer of the platform; it names its key
+    pending.json       asked for and not answered yet: which key, and by which token or for which old key
+
+Laws
+- Each file is whole or not there, and durable before the next step. `enrolment.json` alone decides: it changes from one key to
+  another in one rename, after the platform has said that it knows the new one.
+- What was begun is gone on with: the same token, or the same old key, leads to the same new key, so that a lost answer is
+  asked for again and never makes a second agent.
+- The token itself is not kept, only its SHA-256.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+from yarl import URL
+
+from uplink.enrolment import Enrolled, decoded_key
+from uplink.keys import KeyUnusable, PrivateKey
+from uplink.line import CredentialsUnreadable
+from uplink.signing import sign
+from uplink.uploader import wall_clock_ms
+
+FOLDER = "identity"
+ENROLMENT, PENDING = "enrolment.json", "pending.json"
+FILE_MAX_BYTES = 65_536
+"""A hundred platform keys; an enrolment has one or two."""
+
+
+T = TypeVar("T", bound=Struct)
+
+
+def identity_folder(ledger: str | Path) -> Path:
+    """Beside the ledger's file, so that both are backed up, moved and lost together."""
+    return Path(ledger).absolute().parent / FOLDER
+
+
+class Enrolment(Struct, frozen=True, kw_only=True):
+    """`enrolment.json`: where, by which token, and what the platform answered."""
+
+    url: str
+    token_sha256: str
+    answer: Enrolled
+
+
+class Pending(Struct, frozen=True, kw_only=True):
+    """`pending.json`: `cause` is the token's SHA-256, or the id of the key that is to be replaced; `key` is the new one's."""
+
+    cause: str
+    key: str
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """An enrolled machine. `platform_keys`: key id -> public key, of those that may sign receipts."""
+
+    enrolment: Enrolment
+    key: PrivateKey
+    platform_keys: dict[str, bytes]
+
+    @property
+    def site(self) -> str:
+        return self.enrolment.answer.site
+
+    @property
+    def provider(self) -> str:
+        return self.enrolment.answer.provider
+
+
+def token_sha256(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def load(folder: Path) -> Identity | None:
+    """None where this machine is not enrolled. Raises CredentialsUnreadable where it was, and something cannot be used."""
+    enrolment = read_enrolment(folder)
+    if enrolment is None:
+        return None
+    try:
+        key = PrivateKey.load(key_file(folder, enrolment.answer.key))
+        keys = {each.key: decoded_key(each.public) for each in enrolment.answer.platform_keys}
+    except (KeyUnusable, ValueError) as error:
+        raise CredentialsUnreadable(f"{error}; enrol this machine again: pegcount enrol") from None
+    if key.id != enrolment.answer.key:
+        raise CredentialsUnreadable(f"{key_file(folder, enrolment.answer.key)} holds another key than it says")
+    return Identity(enrolment=enrolment, key=key, platform_keys=keys)
+
+
+def read_enrolment(folder: Path) -> Enrolment | None:
+    """Raises CredentialsUnreadable."""
+    return _read(folder / ENROLMENT, Enrolment)
+
+
+def new_key(folder: Path, cause: str) -> PrivateKey:
+    """The key to ask with: the one that was begun for this cause, or one that is made now; durable. Raises
+    CredentialsUnreadable and OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    begun = _read(folder / PENDING, Pending)
+    if begun is not None and begun.cause == cause:
+        try:
+            return PrivateKey.load(key_file(folder, begun.key))
+        except KeyUnusable as error:
+            raise CredentialsUnreadable(str(error)) from None
+    key = PrivateKey.make()
+    key.save(key_file(folder, key.id))
+    _write(folder / PENDING, Pending(cause=cause, key=key.id))
+    return key
+
+
+def take(folder: Path, enrolment: Enrolment) -> None:
+    """From here on this is who the machine is; keys that are no longer used go. Raises OSError."""
+    _write(folder / ENROLMENT, enrolment)
+    (folder / PENDING).unlink(missing_ok=True)
+    for file in folder.glob("*.pem*"):
+        if file != key_file(folder, enrolment.answer.key):
+            file.unlink(missing_ok=True)
+
+
+def key_file(folder: Path, key: str) -> Path:
+    return folder / f"{key}.pem"
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(FILE_MAX_BYTES), type=kind)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CredentialsUnreadable(f"{path}: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise CredentialsUnreadable(f"{path}: {error}") from None
+
+
+def _write(path: Path, content: Struct) -> None:
+    write_durably(path, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
+
+
+def signature(key: PrivateKey, method: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """The fields of a signature made now, with a nonce of its own. The URL is signed in the form in which it is requested."""
+    return sign(key, method, str(URL(url)), headers, wall_clock_ms() // 1000, os.urandom(16).hex())
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """The whole of it or what was there before, and durable on return; for its owner's eyes. Raises OSError."""
+    aside = path.with_name(path.name + ".new")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,125 @@
+"""Keys of agents, as the platform knows them: documents of kind `agent` by key id, and of kind `holder` by site.
+
+A key is `new` when it was registered, `active` once it was used, `retired` when another one was used in its place, and
+`revoked` where an operator said so.
+
+Laws
+- A site has one active key. A new one takes over when it is first used, and not before: until then the old one goes on, so that
+  an answer that was lost locks nobody out.
+- A key takes over only from the key that held the site when it was registered. One that was overtaken stays outside.
+- Every step can be made again: a receiver that dies between two of them, or two receivers at once, end in the same state.
+- What is known of a key may be CACHE_S old; so long can a revocation take.
+"""
+
+import time
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from uplink.receiver.storage import Document, Documents
+
+KIND, HOLDER = "agent", "holder"
+CACHE_S = 5.0
+CACHE_MAX = 50_000
+"""About 30 MB; twice the sites that one receiver should serve. Beyond it the whole is forgotten, and read again."""
+
+State = Literal["new", "active", "retired", "revoked"]
+
+
+class AgentKey(Struct, frozen=True, kw_only=True):
+    """`replaces`: the key that held the site when this one was registered, or empty. `token`: SHA-256 of the enrolment token.
+    `changed_ms`: when its state changed last."""
+
+    key: str
+    agent: str
+    site: str
+    provider: str
+    public: bytes
+    state: State = "new"
+    enrolled_ms: int = 0
+    changed_ms: int = 0
+    replaces: str = ""
+    token: str = ""
+    version: str = ""
+    machine: str = ""
+
+
+class Holder(Struct, frozen=True, kw_only=True):
+    """Which key holds a site."""
+
+    key: str
+
+
+class Agents:
+    """Reading and changing them, over the store's documents."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+        self._cache: dict[str, tuple[float, AgentKey]] = {}
+
+    async def find(self, key: str) -> AgentKey | None:
+        """At most CACHE_S old."""
+        now_s = time.monotonic()
+        known = self._cache.get(key)
+        if known and now_s < known[0]:
+            return known[1]
+        found = await self.read(key)
+        if found is None:
+            self._cache.pop(key, None)
+            return None
+        if len(self._cache) >= CACHE_MAX:
+            self._cache.clear()
+        self._cache[key] = (now_s + CACHE_S, found)
+        return found
+
+    async def read(self, key: str) -> AgentKey | None:
+        document = await self._documents.get(KIND, key)
+        return _read(document) if document else None
+
+    async def holder(self, site: str) -> str:
+        """The key that holds a site, or empty."""
+        document = await self._documents.get(HOLDER, site)
+        return msgspec.json.decode(document.body, type=Holder).key if document else ""
+
+    async def register(self, key: AgentKey) -> AgentKey:
+        """What stands under its id afterwards: this, or what stood there before."""
+        await self._documents.put(KIND, key.key, msgspec.json.encode(key), 0)
+        standing = await self.read(key.key)
+        return standing or key
+
+    async def take_up(self, key: AgentKey, now_ms: int) -> bool:
+        """A new key is used for the first time: it takes over from the one before. False where that was overtaken."""
+        document = await self._documents.get(HOLDER, key.site)
+        holder = msgspec.json.decode(document.body, type=Holder).key if document else ""
+        if holder not in (key.replaces, key.key):
+            return False
+        if holder and holder != key.key:
+            await self.change(holder, "retired", now_ms, ("new", "active"))
+        revision = document.revision if document else 0
+        if await self._documents.put(HOLDER, key.site, msgspec.json.encode(Holder(key=key.key)), revision) is None:
+            return await self.holder(key.site) == key.key
+        await self.change(key.key, "active", now_ms, ("new",))
+        return True
+
+    async def change(self, key: str, state: State, now_ms: int, of: tuple[State, ...] | None = None) -> AgentKey | None:
+        """Give a key another state, where it has one of `of` (None: whatever it has). None where it is not known."""
+        while True:
+            document = await self._documents.get(KIND, key)
+            if document is None:
+                return None
+            standing = _read(document)
+            if standing.state == state or (of is not None and standing.state not in of):
+                return standing
+            changed = msgspec.structs.replace(standing, state=state, changed_ms=now_ms)
+            if await self._documents.put(KIND, key, msgspec.json.encode(changed), document.revision) is not None:
+                self._cache.pop(key, None)
+                return changed
+
+    async def listed(self, after: str = "") -> list[AgentKey]:
+        """A page of all keys, in the order of their ids."""
+        return [_read(document) for document in await self._documents.listed(KIND, after)]
+
+
+def _read(document: Document) -> AgentKey:
+    return msgspec.json.decode(document.body, type=AgentKey)
