@@ -38,7 +38,9 @@ def _site(_context: click.Context, _param: click.Parameter, value: str) -> str:
 
 
 def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--store", required=True, metavar="PATH", help="The receiver's store.")(command)
+    return click.option("--store", required=True, metavar="PATH", help="The receiver's store: a file or a URL.")(
+        command
+    )
 
 
 @click.group()
@@ -178,9 +180,9 @@ def _at(store: str, action: Callable[[Documents], Awaitable[T]]) -> T:
     """What `action` gives at the store; ends with 74 where that cannot be used."""
 
     async def run() -> T:
-        from uplink.receiver.storage.sqlite import SqliteStore
+        from uplink.receiver.storage.opening import open_storage
 
-        opened = await SqliteStore.open(store)
+        opened = await open_storage(store)
         try:
             return await action(opened)
         finally:

@@ -128,7 +128,7 @@ KEYS: dict[str, str] = {
     ),
     "uplink.kind": "What kind of platform it is.",
     "uplink.url": "The platform's address; `https` unless it is this machine, or `allow_http` is set.",
-    "uplink.token": "The bearer token. Better in a file of its own: `token_file`.",
+    "uplink.token": "The bearer token, where the machine is not enrolled. Better in a file of its own: `token_file`.",
     "uplink.token_file": "A file whose first line is the token. Read at the start; never shown.",
     "uplink.interval_s": "Seconds from one upload to the next.",
     "uplink.cron": "Five fields of cron in the site's time zone, instead of `interval_s`.",
