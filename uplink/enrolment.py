@@ -56,7 +56,7 @@ class Enrolled(Struct, frozen=True, kw_only=True):
 
 def change_text(site: str, old: str, new: str) -> bytes:
     """What a new key signs to show that it takes the place of `old` (key ids)."""
-    return f"pegcount key 1\n{site}\n{old}\n{new}\n".encode()
+    return f"pegcount-key-1\n{site}\n{old}\n{new}\n".encode()
 
 
 def encoded(raw: bytes) -> str:
