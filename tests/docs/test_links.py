@@ -79,9 +79,14 @@ def fault(words: list[str]) -> str:
     command = main.commands.get(words[1])
     if command is None:
         return f"there is no command {words[1]}"
+    rest = words[2:]
+    while isinstance(command, click.Group):
+        if not rest or rest[0] not in command.commands:
+            return "" if not rest else f"{command.name} has no command {rest[0]}"
+        command, rest = command.commands[rest[0]], rest[1:]
     context = click.Context(command, info_name=words[1])
     known = {option for param in command.get_params(context) for option in param.opts}
-    wrong = [word for word in words[2:] if word.startswith("-") and word.split("=")[0] not in known]
+    wrong = [word for word in rest if word.startswith("-") and word.split("=")[0] not in known]
     return f"pegcount {words[1]} has no option {wrong[0]}" if wrong else ""
 
 
