@@ -158,7 +158,7 @@ KEYS: dict[str, str] = {
     "destination.token_file": "A file whose first line is the key. Read at the start; never shown.",
     "destination.openmeter.api": "The version of its API.",
     "destination.stripe.url": "Stripe's address; another one is for tests.",
-    "destination.stripe.stream": "Whether events go by Stripe's stream: quicker, but what it refuses it tells elsewhere.",
+    "destination.stripe.api": "How events go: one by one, or by the stream, which is quicker and tells elsewhere what it refuses.",
     "destination.stripe.stream_url": "The stream's address.",
     "destination.names.meters": 'Meters and their names there: `{ "voice.minutes" = "minutes" }`; an empty name is not sent.',
     "destination.names.unlisted": "Whether other meters are sent, under their own names. `risk.*` only where listed.",

@@ -15,8 +15,8 @@ values), changelog of 2026-04-22 (15 digits).
 """
 
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -44,16 +44,16 @@ VALUE_MAX_DIGITS = 15
 
 
 class StripeSettings(HttpTakerSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`token` is a secret or restricted key. `stream`: whether events go by the stream, at `stream_url`."""
+    """`token` is a secret or restricted key. `api`: whether events go one by one, or by the stream, at `stream_url`."""
 
     url: str = "https://api.stripe.com"
-    stream: bool = False
+    api: Literal["meter_events", "meter_event_stream"] = "meter_events"
     stream_url: str = "https://meter-events.stripe.com"
 
     def check_line(self) -> None:
         super().check_line()
         check_address(self.stream_url, self.allow_http, "stream_url")
-        if self.stream and self.pin:
+        if self.api == "meter_event_stream" and self.pin:
             raise ValueError("pin names one certificate, and the stream is another host")
 
 
@@ -109,7 +109,7 @@ class Stripe:
 
     def __init__(self, settings: StripeSettings, site: str) -> None:
         self._line = HttpLine(settings)
-        self._way: Way = _Stream(settings, self._line) if settings.stream else _OneByOne(settings, self._line)
+        self._way = WAYS[settings.api](settings, self._line)
         self.limits = self._way.limits
 
     async def send(self, events: Sequence[Event]) -> Outcome:
@@ -188,6 +188,12 @@ class _Stream:
             return _Session(made.authentication_token, instant_ms(made.created), began_s)
         except (ValueError, RecursionError):
             return Failed(code="answer_unusable", detail="no session in the answer", slow=True)
+
+
+WAYS: dict[str, Callable[[StripeSettings, HttpLine], Way]] = {
+    "meter_events": _OneByOne,
+    "meter_event_stream": _Stream,
+}
 
 
 def _headers(token: str) -> dict[str, str]:

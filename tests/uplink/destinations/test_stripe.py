@@ -55,6 +55,7 @@ def accept_stream(here: StandIn, body: bytes) -> web.Response:
     return web.json_response({})
 
 
+STREAM = {"api": "meter_event_stream", "stream_url": "{url}"}
 NAMES = {"subject": "cus_{subject}", "meters": {"voice.minutes": "minutes"}}
 
 
@@ -130,14 +131,14 @@ async def test_an_event_that_waits_for_a_wrong_clock_is_kept_by_the_brake() -> N
         ({"id": "x" * 101}, "name_too_long"),
     ],
 )
-@pytest.mark.parametrize("stream", [True, False])
-async def test_what_can_never_be_taken_is_not_asked_about(change: dict[str, str], code: str, stream: bool) -> None:
+@pytest.mark.parametrize("api", ["meter_events", "meter_event_stream"])
+async def test_what_can_never_be_taken_is_not_asked_about(change: dict[str, str], code: str, api: str) -> None:
     feed = MemoryFeed()
     feed.record(3)
     feed.record(1, **change)
     feed.record(3)
-    how = accept_stream if stream else accept
-    async with forwarding("stripe", how, feed, names=NAMES, stream=stream, stream_url="{url}") as (loop, here):
+    how = accept if api == "meter_events" else accept_stream
+    async with forwarding("stripe", how, feed, names=NAMES, **STREAM | {"api": api}) as (loop, here):
         assert (await loop.upload()).problem == ""
     assert [one.code for one in feed.refused.values()] == [code]
     assert len(here.events) == 6
@@ -146,7 +147,7 @@ async def test_what_can_never_be_taken_is_not_asked_about(change: dict[str, str]
 async def test_the_stream_takes_a_hundred_at_once_with_a_token_that_is_renewed() -> None:
     feed = MemoryFeed()
     feed.record(450)
-    async with forwarding("stripe", accept_stream, feed, names=NAMES, stream=True, stream_url="{url}") as (loop, here):
+    async with forwarding("stripe", accept_stream, feed, names=NAMES, **STREAM) as (loop, here):
         assert (await loop.upload()).problem == ""
     sizes = [len(json.loads(body)["events"]) for _, path, _, body in here.requests if path.endswith("stream")]
     assert sizes == [100, 100, 100, 100, 100, 50, 50]  # the third and the sixth met a token that had ended
@@ -162,7 +163,7 @@ async def test_a_stream_that_takes_no_token_is_told_and_keeps_everything() -> No
 
     feed = MemoryFeed()
     feed.record(3)
-    async with forwarding("stripe", never, feed, names=NAMES, stream=True, stream_url="{url}") as (loop, here):
+    async with forwarding("stripe", never, feed, names=NAMES, **STREAM) as (loop, here):
         assert (await loop.upload()).problem == "unauthorized"
     assert (len(here.requests), feed.through, feed.refused) == (4, 0, {})
 
@@ -171,7 +172,7 @@ async def test_the_stream_sets_the_old_ones_aside_by_stripes_clock() -> None:
     feed = MemoryFeed()
     feed.record(150, time=at(days=36))
     feed.record(60, time=at(days=34))
-    async with forwarding("stripe", accept_stream, feed, names=NAMES, stream=True, stream_url="{url}") as (loop, here):
+    async with forwarding("stripe", accept_stream, feed, names=NAMES, **STREAM) as (loop, here):
         assert (await loop.upload()).problem == ""
     assert [one.code for one in feed.refused.values()] == ["too_old"] * 150
     assert len(here.events) == 60
@@ -182,7 +183,7 @@ async def test_the_stream_isolates_one_that_is_ahead() -> None:
     feed.record(10)
     feed.record(1, time=at(minutes=-10))
     feed.record(10)
-    async with forwarding("stripe", accept_stream, feed, names=NAMES, stream=True, stream_url="{url}") as (loop, here):
+    async with forwarding("stripe", accept_stream, feed, names=NAMES, **STREAM) as (loop, here):
         assert (await loop.upload()).problem == ""
     assert [(one.seq, one.code) for one in feed.refused.values()] == [(11, "too_new")]
     assert len(here.events) == 20
@@ -192,7 +193,7 @@ async def test_the_stream_isolates_one_that_is_ahead() -> None:
 async def test_a_session_without_a_token_is_no_session(answer: str) -> None:
     feed = MemoryFeed()
     feed.record(3)
-    async with forwarding("stripe", accept_stream, feed, stream=True, stream_url="{url}") as (loop, here):
+    async with forwarding("stripe", accept_stream, feed, **STREAM) as (loop, here):
         here.answers.append(web.Response(text=answer, content_type="application/json"))
         assert (await loop.upload()).problem == "answer_unusable"
     assert feed.through == 0
@@ -202,7 +203,7 @@ async def test_a_session_without_a_token_is_no_session(answer: str) -> None:
     ("wrong", "said"),
     [
         ({"stream_url": "http://meter-events.example.net"}, "stream_url must be https"),
-        ({"stream": True, "pin": "ab" * 32}, "another host"),
+        ({"api": "meter_event_stream", "pin": "ab" * 32}, "another host"),
         ({"token": ""}, "token"),
     ],
 )
