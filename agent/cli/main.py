@@ -17,6 +17,7 @@ from agent.cli.receiver import receiver
 from agent.cli.run import run
 from agent.cli.status import status
 from agent.cli.upload import upload
+from agent.cli.verify import export, verify
 
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -35,5 +36,5 @@ def main() -> None:
     """Metering agent for telephony: counts calls, seats and features, without loss and without doubles."""
 
 
-for _command in (run, capture, check, status, read, upload, demo, enrol, receiver, platform):
+for _command in (run, capture, check, status, read, upload, verify, export, demo, enrol, receiver, platform):
     main.add_command(_command)

@@ -7,8 +7,11 @@ Laws
   horizon follows the source's own clock as well: a file that is read late, or a machine whose clock ran ahead for a
   moment, must not make records "too old" that were never heard before.
 - What waits for legs is not pruned.
-- The last event is never pruned, for numbering and chain stand on it.
+- The last event is never pruned, for numbering and chain stand on it. Events go from the oldest on and without a gap,
+  whatever the clock said when they were recorded, so that what is left proves itself.
 """
+
+from itertools import takewhile
 
 from sqlite_utils import Database
 
@@ -35,11 +38,13 @@ def prune_events(db: Database, before_ms: int) -> int:
     ).fetchone()
     if through is None:
         return 0
-    return db.execute(
-        "DELETE FROM event WHERE line IN (SELECT line FROM event WHERE line < ? AND recorded_ms < ?"
-        " AND line < (SELECT max(line) FROM event) ORDER BY line LIMIT ?)",
-        (through, before_ms, STEP_ROWS),
-    ).rowcount
+    (newest,) = db.execute("SELECT coalesce(max(line), 0) FROM event").fetchone()
+    rows = db.execute(
+        "SELECT line, recorded_ms FROM event WHERE line < ? ORDER BY line LIMIT ?", (min(through, newest), STEP_ROWS)
+    )
+    old = [line for line, _ in takewhile(lambda row: row[1] < before_ms, rows.fetchall())]
+    db.execute("DELETE FROM event WHERE line <= ?", (old[-1] if old else 0,))
+    return len(old)
 
 
 def prune_records(db: Database, intake: Intake, before_ms: int, timezone: str) -> int:

@@ -18,6 +18,7 @@ PURE = (
     "agent/insight/*.py",
     "uplink/batch.py",
     "uplink/session.py",
+    "uplink/proof.py",
     "agent/web/page.py",
     "agent/web/charts.py",
 )

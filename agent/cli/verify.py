@@ -1,0 +1,158 @@
+"""`pegcount verify` and `pegcount export`: does the ledger's history prove itself, and a period of it in a file that does."""
+
+import sqlite3
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+import msgspec
+
+from agent.cli.common import EX_IOERR, EX_NOINPUT, EX_OK, EX_TROUBLE, config_option, in_words, loaded
+from agent.config import Config
+from agent.ledger.errors import LedgerError
+from agent.metering.days import day_bounds
+from uplink.proof import Mismatch, Proved
+
+if TYPE_CHECKING:
+    from agent.ledger.proving import Period, Taker
+
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+def period_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    until = click.option("--to", "until", type=_DAY, metavar="DAY", help="Up to this day, it included.")
+    return click.option(
+        "--from", "since", type=_DAY, metavar="DAY", help="Only what was recorded from this day on, in site.timezone."
+    )(until(command))
+
+
+@click.command()
+@period_options
+@click.option("--json", "as_json", is_flag=True, help="The outcome as one JSON object.")
+@config_option
+@click.argument("export", required=False, metavar="[EXPORT]", type=click.Path(path_type=Path))
+def verify(
+    since: datetime | None, until: datetime | None, as_json: bool, config_path: str, export: Path | None
+) -> None:
+    """Work the chain of events out again and tell whether it holds.
+
+    Reads the ledger, be the agent running or not, or the file EXPORT, which `pegcount export` wrote, on any machine and
+    without a configuration. Prints the epochs with their last chain value and the sums by meter, or the first thing that
+    does not fit: where, what was expected and what was found. Ends with 0 where all fits, with 1 where something does not,
+    and with 66 or 74 where there is nothing to read or it cannot be read.
+    """
+    if export and (since or until):
+        raise click.UsageError("an export is verified whole: --from and --to are for the ledger")
+    try:
+        proved = _of_export(export) if export else _of_ledger(loaded(config_path), since, until)
+    except Mismatch as mismatch:
+        click.echo(_mismatch_json(mismatch) if as_json else f"does not hold: {mismatch}")
+        sys.exit(EX_TROUBLE)
+    click.echo(msgspec.json.encode({"holds": True, "proved": proved}).decode() if as_json else in_lines(proved))
+    sys.exit(EX_OK)
+
+
+@click.command()
+@period_options
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The file to write; SITE.jsonl.gz unless given.",
+)
+@config_option
+def export(since: datetime | None, until: datetime | None, output: Path | None, config_path: str) -> None:
+    """Write the events of a period, with what proves them, into one file for `pegcount verify`.
+
+    Gzip of JSON lines: events are the lines as they were stored and sent. The same history gives the same bytes. What does not
+    prove itself is not exported: then it ends with 1 as `pegcount verify` does, and with 74 where the file cannot be written.
+    """
+    from agent.service.state import program_version
+    from uplink import export as exports
+
+    config = loaded(config_path)
+    output = output or Path(f"{config.site.id}.jsonl.gz")
+    aside = output.with_name(output.name + ".part")
+    period = _period(config, since, until)
+    title = exports.Title(
+        site=config.site.id,
+        program=program_version(),
+        since_ms=period.since_ms,
+        until_ms=period.until_ms if until else 0,
+    )
+    try:
+        with aside.open("wb") as file:
+            writer = exports.Writer(file, title)
+            proved = _proved(config, period, writer)
+            writer.end(proved)
+        aside.replace(output)
+    except Mismatch as mismatch:
+        click.echo(f"pegcount: not exported, for the ledger does not prove itself: {mismatch}", err=True)
+        sys.exit(EX_TROUBLE)
+    except OSError as error:
+        _fail(EX_IOERR, in_words(error))
+    finally:
+        aside.unlink(missing_ok=True)
+    click.echo(f"{output}\n{in_lines(proved)}")
+
+
+def in_lines(proved: Proved) -> str:
+    lines = [f"site {proved.site}: {proved.events:,} events, all hold"]
+    for span in proved.spans:
+        lines.append(f"epoch {span.epoch}: events {span.first} to {span.last}, chain {span.chain.hex()}")
+    lines += [f"{each.meter}: {each.quantity} {each.unit} in {each.events:,} events" for each in proved.sums]
+    return "\n".join(lines)
+
+
+def _mismatch_json(mismatch: Mismatch) -> str:
+    told = {name: getattr(mismatch, name) for name in ("epoch", "sequence", "what", "expected", "found")}
+    return msgspec.json.encode({"holds": False, "mismatch": told}).decode()
+
+
+def _of_export(path: Path) -> Proved:
+    from uplink.export import check
+
+    try:
+        with path.open("rb") as file:
+            return check(file).proved
+    except OSError as error:
+        _fail(EX_NOINPUT, in_words(error))
+
+
+def _of_ledger(config: Config, since: datetime | None, until: datetime | None) -> Proved:
+    return _proved(config, _period(config, since, until))
+
+
+def _period(config: Config, since: datetime | None, until: datetime | None) -> "Period":
+    from agent.ledger.proving import MS_MAX, Period
+
+    def bounds(day: datetime) -> tuple[int, int]:
+        return day_bounds(day.date().isoformat(), config.site.timezone)
+
+    return Period(since_ms=bounds(since)[0] if since else 0, until_ms=bounds(until)[1] if until else MS_MAX)
+
+
+def _proved(config: Config, period: "Period", taker: "Taker | None" = None) -> Proved:
+    from agent.ledger.proving import prove
+    from agent.ledger.store import open_for_reading
+
+    try:
+        db = open_for_reading(Path(config.ledger.path))
+    except LedgerError as error:
+        _fail(EX_NOINPUT, f"{error}. {error.hint}")
+    try:
+        return prove(db, config.site.id, period, taker)
+    except sqlite3.Error as error:
+        _fail(EX_IOERR, f"{config.ledger.path}: {error}")
+    finally:
+        db.close()
+
+
+def _fail(status: int, text: str) -> NoReturn:
+    click.echo(f"pegcount: {text}", err=True)
+    sys.exit(status)

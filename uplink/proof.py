@@ -1,0 +1,158 @@
+"""Does a history prove itself? Pure: the parts of a history in their order -> what was proved, or the first mismatch.
+
+Laws
+- A history is, for each epoch in its order, a `Span`, and then its events as the bytes that were stored; what else states a
+  chain value stands behind the event that it is about. A ledger and an export give the same parts, which are checked by
+  the same code.
+- Everything is worked out anew from the bytes of the events: number, chain, sums. What a part states is only compared.
+- The first thing that does not fit ends it (`Mismatch`): behind it nothing means anything.
+- Memory does not grow with the events.
+
+The limit: whoever can change all that states a chain value can make up a history of his own. What he cannot make is the
+platform's receipts.
+"""
+
+from decimal import Context, Decimal, InvalidOperation
+
+import msgspec
+from msgspec import Struct
+
+from uplink.events import CHAIN_START, EventHead, chain_next, decode_head
+
+_exact = Context(prec=64)
+"""18 digits before the point and 12 behind it, summed up over 10^30 events."""
+
+
+class Mismatch(Exception):
+    """What does not fit. `epoch` and `sequence` say where, or are empty and 0 where it is no event."""
+
+    def __init__(self, what: str, expected: object, found: object, epoch: str = "", sequence: int = 0) -> None:
+        self.what, self.epoch, self.sequence = what, epoch, sequence
+        self.expected, self.found = _shown(expected), _shown(found)
+        place = f"epoch {epoch}, event {sequence}: " if epoch else ""
+        super().__init__(f"{place}{what}: expected {self.expected}, found {self.found}")
+
+
+def _shown(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)[:200]
+
+
+class Span(Struct, frozen=True, kw_only=True):
+    """The events that follow: `first` to `last` (`first` - 1: none) of `epoch`, and the chain before and after them.
+    `after_epoch`, `after_chain`: the epoch before and its last chain value, as this epoch's heads tell them. A span that
+    follows another one is the next epoch from its first event on."""
+
+    epoch: str
+    first: int
+    last: int
+    prev: bytes
+    chain: bytes
+    after_epoch: str = ""
+    after_chain: bytes = b""
+
+
+class Sum(Struct, frozen=True, kw_only=True):
+    meter: str
+    unit: str
+    events: int
+    quantity: str
+
+
+class Proved(Struct, frozen=True, kw_only=True):
+    """What fits together. `spans` as they were stated."""
+
+    site: str
+    events: int
+    spans: list[Span]
+    sums: list[Sum]
+
+
+class Proof:
+    """Give it the parts in their order, then ask for the `result`. Each call raises Mismatch."""
+
+    def __init__(self, site: str) -> None:
+        self.site = site
+        self._place = f":site:{site}"
+        self._spans: list[Span] = []
+        self._events = 0
+        self._sums: dict[tuple[str, str], tuple[int, Decimal]] = {}
+        self._sequence = 0
+        self._chain = CHAIN_START
+
+    def span(self, span: Span) -> None:
+        if self._spans:
+            self._end_span()
+            self._follows(span)
+        if span.first == 1 and span.prev != CHAIN_START:
+            raise Mismatch("the chain before the first event", CHAIN_START, span.prev, span.epoch, 1)
+        self._spans.append(span)
+        self._sequence, self._chain = span.first - 1, span.prev
+
+    def event(self, body: bytes) -> EventHead:
+        """The next event of the span."""
+        if not self._spans:
+            raise Mismatch("the first part", "an epoch", "an event")
+        epoch = self._spans[-1].epoch
+        self._sequence += 1
+        self._chain = chain_next(self._chain, body)
+        try:
+            head = decode_head(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise self.mismatch("the event", "what was stored", error) from None
+        if head.sequence != str(self._sequence) or head.epoch != epoch:
+            raise self.mismatch(
+                "the event's place", f"{epoch}/{self._sequence}", f"{head.epoch[:64]}/{head.sequence[:32]}"
+            )
+        if not head.source.endswith(self._place):
+            raise self.mismatch("the event's source", f"urn:...{self._place}", head.source)
+        self._add(head)
+        self._events += 1
+        return head
+
+    def chain(self, sequence: int, chain: bytes, by: str) -> None:
+        """`by` (`the ledger`, `the export`) says that the chain stands there after event `sequence`, which is where we are."""
+        if sequence != self._sequence:
+            raise self.mismatch(f"the place of {by}", self._sequence, sequence)
+        if chain != self._chain:
+            raise self.mismatch(f"the chain of {by}", self._chain, chain)
+
+    def result(self) -> Proved:
+        if self._spans:
+            self._end_span()
+        return Proved(site=self.site, events=self._events, spans=self._spans, sums=self._summed())
+
+    def mismatch(self, what: str, expected: object, found: object) -> Mismatch:
+        """One at the event where we are."""
+        return Mismatch(what, expected, found, self._spans[-1].epoch if self._spans else "", self._sequence)
+
+    def _summed(self) -> list[Sum]:
+        return [
+            Sum(meter=meter, unit=unit, events=events, quantity=f"{quantity:f}")
+            for (meter, unit), (events, quantity) in sorted(self._sums.items())
+        ]
+
+    def _add(self, head: EventHead) -> None:
+        key = (head.type, str(head.data.get("unit", "")))
+        events, quantity = self._sums.get(key, (0, Decimal(0)))
+        told = head.data.get("quantity")
+        try:
+            self._sums[key] = events + 1, _exact.add(quantity, Decimal(str(told)))
+        except InvalidOperation:
+            raise self.mismatch("the quantity", "a decimal", told) from None
+
+    def _end_span(self) -> None:
+        span = self._spans[-1]
+        if self._sequence != span.last:
+            raise self.mismatch("the last event of the epoch", span.last, self._sequence)
+        if self._chain != span.chain:
+            raise self.mismatch("the chain after the last event", self._chain, span.chain)
+
+    def _follows(self, span: Span) -> None:
+        before = self._spans[-1]
+        for what, expected, found in (
+            ("the epoch before", before.epoch, span.after_epoch),
+            ("the last chain of the epoch before", before.chain, span.after_chain),
+            ("the first event of the epoch", 1, span.first),
+        ):
+            if expected != found:
+                raise Mismatch(what, expected, found, span.epoch, span.first)
