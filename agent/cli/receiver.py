@@ -28,8 +28,9 @@ HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 @click.option(
     "--token-file",
     metavar="PATH",
-    help="A line per agent: its token, or sha256: and the token's SHA-256; then, if it is for one site only, the site's id. "
-    "Enrolled agents need none.",
+    help="A line per token: the token, or sha256: and its SHA-256; then the site's id that it is for, or * for all (also where"
+    " nothing follows); then write for an agent's (where nothing follows), read for one that reads, operate for one that"
+    " reads and asks sites to send again. Enrolled agents need none.",
 )
 @click.option("--certificate", default="", metavar="PATH", help="TLS certificate chain (PEM).")
 @click.option("--key", default="", metavar="PATH", help="Its private key (PEM).")
@@ -81,18 +82,19 @@ def receiver(
 
 def read_tokens(path: Path) -> Tokens:
     """Raises OSError, and ValueError with the line that is wrong; no message shows a token."""
-    grants: dict[str, str] = {}
+    grants: dict[str, dict[str, str]] = {"write": {}, "read": {}, "operate": {}}
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        if len(words) > 2:
-            raise ValueError(f"{path}:{number}: a line is a token and, at most, a site's id")
-        hashed = HASHED.fullmatch(words[0])
-        grants[hashed[1] if hashed else token_hash(words[0])] = words[1] if len(words) == 2 else EVERY_SITE
-    if not grants:
+        token, site, right, *more = [*words, *(EVERY_SITE, "write")[len(words) - 1 :]]
+        if more or right not in grants:
+            raise ValueError(f"{path}:{number}: a line is a token and, at most, a site's id and write, read or operate")
+        hashed = HASHED.fullmatch(token)
+        grants[right][hashed[1] if hashed else token_hash(token)] = site
+    if not any(grants.values()):
         raise ValueError(f"{path}: there is no token in it, so nobody could report")
-    return Tokens(write=grants)
+    return Tokens(**grants)
 
 
 async def _run(settings: ReceiverSettings) -> int:

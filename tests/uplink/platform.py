@@ -17,7 +17,7 @@ from uplink.receiver.tokens import Tokens, token_hash
 from uplink.shipper import Pace, Shipper
 
 TOKEN = "a-token"
-TOKENS = Tokens(write={token_hash(TOKEN): "*"})
+TOKENS = Tokens(write={token_hash(TOKEN): "*"}, operate={token_hash(TOKEN): "*"})
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 Ask = Callable[[], Awaitable[bytes]]

@@ -17,6 +17,7 @@ from uplink.receiver.tokens import EVERY_SITE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _SITE = re.compile(r"[0-9A-Za-z._-]{1,64}\Z")
 
 
@@ -27,6 +28,14 @@ class Refused(Exception):
         super().__init__(detail)
         self.code = code
         self.members = members
+
+
+def granted_all(granted: str | None) -> None:
+    """Raises Refused unless what was `granted` covers every site."""
+    if granted is None:
+        raise Refused("unauthorized", "the Authorization header holds no token that is known here")
+    if granted != EVERY_SITE:
+        raise Refused("forbidden", "this token is for one site")
 
 
 def granted_site(request: web.Request, granted: str | None) -> str:
@@ -72,11 +81,14 @@ async def whole_body(request: web.Request, max_bytes: int, timeout_s: float) -> 
         raise Refused("cut_body", "the connection broke") from None
 
 
-def is_day(text: str) -> bool:
-    try:
-        return date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
+def only(request: web.Request, *names: str) -> None:
+    """Each query parameter is one of `names`, given once: a filter that is misspelt must not answer for everything. Raises
+    Refused."""
+    for name in request.query:
+        if name not in names:
+            raise Refused("bad_query", f"there is no parameter {name[:64]!r} here")
+        if len(request.query.getall(name)) > 1:
+            raise Refused("bad_query", f"{name} is given twice")
 
 
 def number(request: web.Request, name: str, default: int) -> int:
@@ -85,6 +97,40 @@ def number(request: web.Request, name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 15:
         raise Refused("bad_query", f"{name} must be a number")
     return int(text)
+
+
+def page(request: web.Request, default: int, most: int) -> int:
+    """The parameter `limit`. Raises Refused."""
+    limit = number(request, "limit", default)
+    if not 1 <= limit <= most:
+        raise Refused("bad_query", f"limit must be a number from 1 to {most}")
+    return limit
+
+
+def text(request: web.Request, name: str) -> str:
+    """A query parameter: a site, a meter, an epoch, or a part of one. Raises Refused."""
+    given = request.query.get(name, "")
+    if name in request.query and not _SITE.match(given):
+        raise Refused("bad_query", f"{name} must be 1 to 64 letters, digits, '.', '_' or '-'")
+    return given
+
+
+def day(request: web.Request, name: str) -> str:
+    """A query parameter: a UTC day, or nothing. Raises Refused."""
+    given = request.query.get(name)
+    if given is None:
+        return ""
+    if not _DAY.match(given) or not _is_date(given):
+        raise Refused("bad_query", f"{name} must be a UTC day like 2026-11-20")
+    return given
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 @web.middleware

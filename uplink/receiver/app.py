@@ -38,7 +38,7 @@ def make_app(
     enrolling = Enrolling(store, access, keys, clock_ms)
     metrics, sightings = Metrics(), Sightings(store)
     ingest = Ingest(store, access, clock_ms, limits or Limits(), metrics, sightings)
-    reading = Reading(store, tokens, metrics)
+    reading = Reading(store, tokens, clock_ms, metrics)
     app = web.Application(
         middlewares=[problems],
         # The digest is over the encoded body, so aiohttp must not decode it.
@@ -57,7 +57,12 @@ def make_app(
             web.post("/v1/enrol", enrolling.post_enrol),
             web.post("/v1/sites/{site}/keys", enrolling.post_key),
             web.get("/v1/keys", keys.get_keys),
+            web.get("/v1/sites", reading.get_sites),
+            web.get("/v1/gaps", reading.get_gaps),
+            web.get("/v1/totals", reading.get_all_totals),
+            web.get("/v1/openapi.json", reading.get_openapi),
             web.get("/v1/sites/{site}", reading.get_site),
+            web.get("/v1/sites/{site}/receipts", reading.get_receipts),
             web.get("/v1/sites/{site}/totals", reading.get_totals),
             web.get("/v1/sites/{site}/events", reading.get_events),
             web.get("/healthz", reading.get_health),

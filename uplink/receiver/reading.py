@@ -1,44 +1,131 @@
-"""What was received, out again: sums, stored events by page, epochs, and the receiver's own health and counters."""
+"""What was received, out again: sums, sites, gaps, receipts, stored events by page, and the receiver's own health and counters.
+
+Laws
+- Every answer is bounded: what may be long comes by page, and `next` asks for the rest (null: there is none).
+- It is documented by `openapi.json`, which a test holds against the routes and against real answers.
+"""
+
+from collections.abc import Callable
+from importlib.resources import files
 
 import msgspec
 from aiohttp import web
 
-from uplink.receiver.answers import Refused, granted_site, is_day, json_answer, number
+from uplink.receiver import seen
+from uplink.receiver.answers import Refused, day, granted_all, granted_site, json_answer, number, only, page, text
 from uplink.receiver.metrics import Metrics
-from uplink.receiver.storage import Store
+from uplink.receiver.storage import EpochState, SitesQuery, SiteState, Storage, Total, TotalsQuery
 from uplink.receiver.tokens import Tokens, reader_of
 
 EVENTS_PAGE_MAX = 5000
+RECEIPTS_PAGE_MAX = 5000
+SITES_PAGE_MAX = 1000
+TOTALS_SITES_MAX = 100
+"""Sites in one page of totals, each with up to 18 meters on each day that is asked for."""
+SILENT_S = 3600
+"""Four uploads of the usual quarter of an hour that did not come."""
+SILENT_MAX_S = 366 * 86_400
+OPENAPI = files("uplink.receiver").joinpath("openapi.json").read_bytes()
 
 
 class Reading:
     """The handlers, over one store."""
 
-    def __init__(self, store: Store, tokens: Tokens, metrics: Metrics) -> None:
+    def __init__(self, store: Storage, tokens: Tokens, clock_ms: Callable[[], int], metrics: Metrics) -> None:
         self.store = store
         self.tokens = tokens
+        self.clock_ms = clock_ms
         self.metrics = metrics
 
+    def _granted(self, request: web.Request) -> str | None:
+        return reader_of(self.tokens, request.headers.get("Authorization", ""))
+
     def _site(self, request: web.Request) -> str:
-        return granted_site(request, reader_of(self.tokens, request.headers.get("Authorization", "")))
+        return granted_site(request, self._granted(request))
+
+    async def get_sites(self, request: web.Request) -> web.StreamResponse:
+        granted_all(self._granted(request))
+        only(request, "after", "limit", "search")
+        limit = page(request, 100, SITES_PAGE_MAX)
+        asked = SitesQuery(after=text(request, "after"), limit=limit, search=text(request, "search"))
+        sites = await self.store.sites(asked)
+        return json_answer({"sites": sites, "next": _next(sites, limit)})
+
+    async def get_gaps(self, request: web.Request) -> web.StreamResponse:
+        granted_all(self._granted(request))
+        only(request, "after", "limit", "silent_s")
+        limit, silent_s = page(request, 100, SITES_PAGE_MAX), number(request, "silent_s", SILENT_S)
+        if not 1 <= silent_s <= SILENT_MAX_S:
+            raise Refused("bad_query", f"silent_s must be a number from 1 to {SILENT_MAX_S}")
+        before_ms = self.clock_ms() - silent_s * 1000
+        sites = await self.store.sites(
+            SitesQuery(after=text(request, "after"), limit=limit, silent_before_ms=before_ms)
+        )
+        gaps = [await self._gaps(site, before_ms) for site in sites]
+        return json_answer({"gaps": gaps, "next": _next(sites, limit)})
+
+    async def _gaps(self, site: SiteState, before_ms: int) -> dict[str, object]:
+        epochs = await self.store.epochs(site.site) if site.broken else []
+        return {
+            "site": site.site,
+            "silent_since_ms": site.seen_ms if site.seen_ms < before_ms else None,
+            "epochs": [
+                {"epoch": each.epoch, "continues": each.continues, "began_ms": each.began_ms}
+                for each in epochs
+                if each.continues in ("no", "unnamed")
+            ],
+        }
 
     async def get_site(self, request: web.Request) -> web.StreamResponse:
         site = self._site(request)
+        only(request)
         epochs = await self.store.epochs(site)
-        return json_answer({"site": site, "epochs": epochs})
+        said = await self.store.get(seen.KIND, site)
+        return json_answer({"site": site, "epochs": epochs, "seen": msgspec.Raw(said.body) if said else None})
 
     async def get_totals(self, request: web.Request) -> web.StreamResponse:
         site = self._site(request)
-        day = request.query.get("day", "")
-        by_day = request.query.get("by") == "day"
-        if day and not is_day(day):
-            raise Refused("bad_query", "day must be a UTC day like 2026-11-20")
-        return json_answer({"site": site, "totals": await self.store.totals(site, by_day, day)})
+        only(request, "day", "from", "to", "meter", "by")
+        if request.query.get("by", "") not in ("", "day"):
+            raise Refused("bad_query", "by must be day")
+        totals = await self.store.totals(_totals_query(request, site))
+        return json_answer({"site": site, "totals": totals})
+
+    async def get_all_totals(self, request: web.Request) -> web.StreamResponse:
+        granted_all(self._granted(request))
+        by = request.query.get("by", "")
+        if by not in ("", "day", "site", "site,day"):
+            raise Refused("bad_query", "by must be day, site, or site,day")
+        paged = ("after", "limit") if by.startswith("site") else ()
+        only(request, "day", "from", "to", "meter", "by", *paged)
+        if paged:
+            return await self._totals_by_site(request)
+        return json_answer({"totals": await self.store.totals(_totals_query(request, "")), "next": None})
+
+    async def _totals_by_site(self, request: web.Request) -> web.StreamResponse:
+        limit = page(request, TOTALS_SITES_MAX, TOTALS_SITES_MAX)
+        sites = await self.store.sites(SitesQuery(after=text(request, "after"), limit=limit))
+        listed = [
+            {"site": each.site, **_as_dict(total)}
+            for each in sites
+            for total in await self.store.totals(_totals_query(request, each.site))
+        ]
+        return json_answer({"totals": listed, "next": _next(sites, limit)})
+
+    async def get_receipts(self, request: web.Request) -> web.StreamResponse:
+        site = self._site(request)
+        only(request, "epoch", "after", "limit")
+        after, limit = number(request, "after", 0), page(request, 1000, RECEIPTS_PAGE_MAX)
+        epoch = text(request, "epoch") or _latest(await self.store.epochs(site))
+        receipts = await self.store.batches(site, epoch, after, limit)
+        following = receipts[-1].last if len(receipts) == limit else None
+        return json_answer({"site": site, "epoch": epoch, "receipts": receipts, "next": following})
 
     async def get_events(self, request: web.Request) -> web.StreamResponse:
         site = self._site(request)
-        after, limit = number(request, "after", 0), number(request, "limit", 1000)
-        events = await self.store.events(site, after, min(max(limit, 1), EVENTS_PAGE_MAX))
+        only(request, "after", "limit")
+        after, limit = number(request, "after", 0), page(request, 1000, EVENTS_PAGE_MAX)
+        events = await self.store.events(site, after, limit)
         listed = [
             {
                 "position": each.position,
@@ -52,9 +139,37 @@ class Reading:
         ]
         return json_answer({"site": site, "events": listed, "next": events[-1].position if events else after})
 
+    async def get_openapi(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(body=OPENAPI, content_type="application/json")
+
     async def get_health(self, _request: web.Request) -> web.StreamResponse:
-        await self.store.epochs("")
+        await self.store.get("health", "")
         return web.Response(text="ok\n")
 
     async def get_metrics(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(text=self.metrics.text(), content_type="text/plain", charset="utf-8")
+
+
+def _totals_query(request: web.Request, site: str) -> TotalsQuery:
+    only_day = day(request, "day")
+    if only_day and ("from" in request.query or "to" in request.query):
+        raise Refused("bad_query", "day goes with neither from nor to")
+    return TotalsQuery(
+        site=site,
+        first_day=only_day or day(request, "from"),
+        last_day=only_day or day(request, "to"),
+        meter=text(request, "meter"),
+        by_day=request.query.get("by", "").endswith("day"),
+    )
+
+
+def _next(sites: list[SiteState], limit: int) -> str | None:
+    return sites[-1].site if len(sites) == limit else None
+
+
+def _as_dict(total: Total) -> dict[str, object]:
+    return msgspec.structs.asdict(total)
+
+
+def _latest(epochs: list[EpochState]) -> str:
+    return epochs[-1].epoch if epochs else ""

@@ -3,8 +3,8 @@
 Laws
 - A token is never stored, logged or compared as text: its SHA-256 is looked up. How long that takes tells about the
   hash of what was tried, which nobody can steer towards a stored one; so it tells nothing about any token.
-- A token is for one site, or for every site (`*`). Writing and reading are granted apart; where no reading token is
-  configured at all, a writing token reads what it may write.
+- A token is for one site, or for every site (`*`), and for one thing: an agent's token writes and reads nothing, a reading
+  token reads, and an operator's token reads and asks sites for something.
 """
 
 import hashlib
@@ -25,13 +25,14 @@ def token_hash(token: str) -> str:
 
 
 class Tokens(Struct, frozen=True, kw_only=True):
-    """`write` and `read`: SHA-256 of a token (hexadecimal) -> site, or `*`."""
+    """`write`, `read`, `operate`: SHA-256 of a token (hexadecimal) -> site, or `*`."""
 
     write: Mapping[str, str]
     read: Mapping[str, str] = {}
+    operate: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
-        for digest in (*self.write, *self.read):
+        for digest in (*self.write, *self.read, *self.operate):
             if not _HASH.match(digest):
                 raise ValueError("a token is given as its SHA-256, 64 hexadecimal digits in lower case")
 
@@ -42,7 +43,11 @@ def writer_of(tokens: Tokens, authorization: str) -> str | None:
 
 
 def reader_of(tokens: Tokens, authorization: str) -> str | None:
-    return _granted(tokens.read or tokens.write, authorization)
+    return _granted(tokens.read, authorization) or operator_of(tokens, authorization)
+
+
+def operator_of(tokens: Tokens, authorization: str) -> str | None:
+    return _granted(tokens.operate, authorization)
 
 
 def _granted(grants: Mapping[str, str], authorization: str) -> str | None:

@@ -14,7 +14,7 @@ from tests.uplink.site import chain_of, event_body
 from uplink.batch import Head
 from uplink.receiver.placing import Append, Duplicate
 from uplink.receiver.screen import Place, screen
-from uplink.receiver.storage import Incoming, Storage
+from uplink.receiver.storage import Incoming, Storage, TotalsQuery
 from uplink.receiver.storage.booking import book
 from uplink.receiver.storage.opening import open_storage
 from uplink.receiver.storage.schema import open_writer
@@ -101,7 +101,7 @@ async def test_each_id_is_counted_once_and_totals_are_the_sum_of_what_is_counted
     assert len(ids) == len(counted)
     assert not any(each.endswith("-5") for each in ids)
     assert ids >= {msgspec.json.decode(each.body)["id"] for each in stored if each.status == "known"}
-    totals = await store.totals(site, False, "")
+    totals = await store.totals(TotalsQuery(site=site))
     assert sum(each.events for each in totals) == len(counted)
     assert sum((Decimal(each.quantity) for each in totals), Decimal(0)) == sum(
         (Decimal(each["data"]["quantity"]) for each in counted), Decimal(0)

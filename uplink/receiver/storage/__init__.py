@@ -12,6 +12,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from uplink.batch import Head
+from uplink.feed import Item
 from uplink.receiver.placing import Placement
 from uplink.receiver.screen import Screened
 
@@ -48,13 +49,60 @@ class Incoming(Struct, frozen=True, kw_only=True):
 
 
 class Total(Struct, frozen=True, kw_only=True):
-    """`quantity` is the exact sum over `events` counted events (corrections among them). `day` is UTC; empty: all days."""
+    """`quantity` is the exact sum over `events` counted events (corrections among them). `day` is UTC; empty: several days."""
 
     meter: str
     unit: str
     quantity: str
     events: int
     day: str = ""
+
+
+class TotalsQuery(Struct, frozen=True, kw_only=True):
+    """Which sums. `site`: of one site; empty: over all sites. UTC days from `first_day` to `last_day`, empty: no
+    bound; apart with `by_day`. `meter`: only that one."""
+
+    site: str = ""
+    first_day: str = ""
+    last_day: str = ""
+    meter: str = ""
+    by_day: bool = False
+
+
+class SitesQuery(Struct, frozen=True, kw_only=True):
+    """Which sites: behind `after` by name, at most `limit`, those whose name holds `search` (letters in either case). With
+    `silent_before_ms`: only those that have a gap: last heard before then, or with an epoch that does not continue."""
+
+    after: str = ""
+    limit: int = 100
+    search: str = ""
+    silent_before_ms: int | None = None
+
+
+class SiteState(Struct, frozen=True, kw_only=True):
+    """A site over all its epochs. `epoch`, `acked_through`, `skew_ms`: of the one that began last. `broken`: how many of them
+    do not continue what came before (`EpochState.continues` is `no` or `unnamed`)."""
+
+    site: str
+    epoch: str
+    acked_through: int
+    skew_ms: int
+    began_ms: int
+    seen_ms: int
+    epochs: int
+    broken: int
+    counted: int
+    known: int
+    rejected: int
+
+
+class Booked(Struct, frozen=True, kw_only=True):
+    """What was taken of one batch: events `first` to `last`, and the chain value there."""
+
+    first: int
+    last: int
+    chain: bytes
+    received_ms: int
 
 
 class StoredEvent(Struct, frozen=True, kw_only=True):
@@ -120,9 +168,23 @@ class Store(Protocol):
     async def epochs(self, site: str) -> list[EpochState]:
         """In the order in which they began; empty for a site that never reported."""
 
-    async def totals(self, site: str, by_day: bool, day: str) -> list[Total]: ...
+    async def totals(self, query: TotalsQuery) -> list[Total]:
+        """In the order of day, meter and unit."""
+
+    async def sites(self, query: SitesQuery) -> list[SiteState]:
+        """In the order of their names; only sites of which something was stored."""
 
     async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]: ...
+
+    async def batches(self, site: str, epoch: str, after: int, limit: int) -> list[Booked]:
+        """Those that end behind number `after`, in order."""
+
+    async def counted(self, after: int, limit: int) -> list[Item]:
+        """The counted events of all sites behind position `after`. What appears later stands behind all that was given: who
+        reads on from the last position misses nothing."""
+
+    async def newest(self) -> int:
+        """The last position that was given to an event; 0 where there is none."""
 
     async def close(self) -> None: ...
 

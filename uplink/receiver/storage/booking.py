@@ -101,7 +101,9 @@ def _append(db: sqlite3.Connection, site_id: int, epoch_id: int, epoch: _Epoch, 
         [(epoch_id, *exemption) for exemption in reckoned.exemptions],
     )
     for each in reckoned.sums:
-        _add_total(db, site_id, each)
+        key: dict[str, int | str] = {"day": each.day, "meter": each.meter, "unit": each.unit}
+        _add_total(db, "total", {"site_id": site_id, **key}, each)
+        _add_total(db, "fleet_total", key, each)
     _advance(db, epoch_id, epoch, incoming, reckoned)
     return reckoned.counted
 
@@ -127,15 +129,16 @@ def _marks(values: Iterable[object]) -> str:
     return ",".join("?" for _ in values)
 
 
-def _add_total(db: sqlite3.Connection, site_id: int, each: Sum) -> None:
-    key = (site_id, each.day, each.meter, each.unit)
-    events, quantity = db.execute(
-        "SELECT events, quantity FROM total WHERE site_id = ? AND day = ? AND meter = ? AND unit = ?", key
-    ).fetchone() or (0, "0")
+def _add_total(db: sqlite3.Connection, table: str, key: dict[str, int | str], each: Sum) -> None:
+    values = tuple(key.values())
+    found = db.execute(
+        f"SELECT events, quantity FROM {table} WHERE {' AND '.join(f'{column} = ?' for column in key)}", values
+    ).fetchone()
+    events, quantity = found or (0, "0")
     total = exact_sum([Decimal(quantity), each.quantity])
     db.execute(
-        "INSERT OR REPLACE INTO total (site_id, day, meter, unit, events, quantity) VALUES (?, ?, ?, ?, ?, ?)",
-        (*key, events + each.events, f"{total:f}"),
+        f"INSERT OR REPLACE INTO {table} ({', '.join(key)}, events, quantity) VALUES ({_marks(key)}, ?, ?)",
+        (*values, events + each.events, f"{total:f}"),
     )
 
 

@@ -16,7 +16,7 @@ from uplink.events import CHAIN_START
 from uplink.receiver.placing import Append, Duplicate, asked, place
 from uplink.receiver.screen import Screened
 from uplink.receiver.storage import Appended, Exceptional, Incoming
-from uplink.receiver.storage.pg_schema import SCHEMA
+from uplink.receiver.storage.pg_schema import POSITIONS_LOCK, SCHEMA
 from uplink.receiver.storage.reckoning import COUNTED, REJECTED, Reckoned, exceptional, reckon
 
 
@@ -162,6 +162,8 @@ async def _append(
             (site_id, epoch_id, row.seq, row.status, row.time_ms, row.id, row.meter, row.unit, _quantity(row), row.body)
             for row in reckoned.rows
         ]
+        # Behind the site's row, always: the other way round two batches and a reader could wait for each other.
+        await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", POSITIONS_LOCK)
         await connection.copy_records_to_table("event", records=records, columns=_COLUMNS, schema_name=SCHEMA)
     await connection.execute(
         _REST,

@@ -13,6 +13,8 @@ from uplink.receiver.storage import StoreUnavailable
 SCHEMA: Final = "pegcount"
 LOCK = 0x706567636F756E74
 """Of pg_advisory_xact_lock, whose keys all applications of a database share: "pegcount" in ASCII."""
+POSITIONS_LOCK = LOCK + 1
+"""Shared by every transaction that takes positions; who wants to know which are settled takes it alone for a moment."""
 
 _FIRST_TABLES = (
     'CREATE TABLE site (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE)',
@@ -92,7 +94,9 @@ _DOCUMENTS = (
     ) WITH (fillfactor = 50)""",
 )
 
-STEPS: Final = (_FIRST_TABLES, _DOCUMENTS)
+_ORDER_OVER_ALL_SITES = ("CREATE INDEX event_counted ON event (position) WHERE status = 0",)
+
+STEPS: Final = (_FIRST_TABLES, _DOCUMENTS, _ORDER_OVER_ALL_SITES)
 
 
 async def migrate(connection: Any) -> None:

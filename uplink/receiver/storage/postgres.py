@@ -15,18 +15,23 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from uplink.feed import Item
 from uplink.receiver.storage import (
     ANY,
     Appended,
+    Booked,
     Document,
     EpochState,
     Incoming,
+    SitesQuery,
+    SiteState,
     StoredEvent,
     StoreUnavailable,
     Total,
+    TotalsQuery,
 )
 from uplink.receiver.storage.pg_booking import book
-from uplink.receiver.storage.pg_schema import SCHEMA, migrate
+from uplink.receiver.storage.pg_schema import POSITIONS_LOCK, SCHEMA, migrate
 from uplink.receiver.storage.reckoning import STATUS_NAMES, epoch_states
 
 CONNECTIONS = 8
@@ -56,6 +61,7 @@ class PostgresStore:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self._settled = 0
 
     @classmethod
     async def open(cls, url: str) -> "PostgresStore":
@@ -101,12 +107,22 @@ class PostgresStore:
     async def epochs(self, site: str) -> list[EpochState]:
         return epoch_states(await self._do(lambda connection: connection.fetch(_EPOCHS, site)))
 
-    async def totals(self, site: str, by_day: bool, day: str) -> list[Total]:
-        rows = await self._do(lambda connection: connection.fetch(_TOTALS, site, by_day, day))
+    async def totals(self, query: TotalsQuery) -> list[Total]:
+        rows = await self._do(
+            lambda connection: connection.fetch(
+                _TOTALS, query.site, query.by_day, query.first_day, query.last_day, query.meter
+            )
+        )
         return [
             Total(day=of_day, meter=meter, unit=unit, events=events, quantity=quantity)
             for of_day, meter, unit, events, quantity in rows
         ]
+
+    async def sites(self, query: SitesQuery) -> list[SiteState]:
+        rows = await self._do(
+            lambda connection: connection.fetch(_SITES, query.after, query.search, query.silent_before_ms, query.limit)
+        )
+        return [SiteState(**row) for row in rows]
 
     async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]:
         rows = await self._do(lambda connection: connection.fetch(_EVENTS, site, after, limit))
@@ -114,6 +130,28 @@ class PostgresStore:
             StoredEvent(position=position, epoch=epoch, seq=seq, status=STATUS_NAMES[status], body=body)
             for position, epoch, seq, status, body in rows
         ]
+
+    async def batches(self, site: str, epoch: str, after: int, limit: int) -> list[Booked]:
+        rows = await self._do(lambda connection: connection.fetch(_BATCHES, site, epoch, after, limit))
+        return [Booked(**row) for row in rows]
+
+    async def counted(self, after: int, limit: int) -> list[Item]:
+        if after >= self._settled:
+            await self.newest()
+        rows = await self._do(lambda connection: connection.fetch(_COUNTED, after, self._settled, limit))
+        return [Item(position, body) for position, body in rows]
+
+    async def newest(self) -> int:
+        """Positions are taken before they are committed, and not in that order. While nobody is between the two, all that are
+        there are settled, and later ones are higher."""
+
+        async def settled(connection: Any) -> int:
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", POSITIONS_LOCK)
+                return int(await connection.fetchval("SELECT coalesce(max(position), 0) FROM event WHERE status = 0"))
+
+        self._settled = await self._do(settled)
+        return self._settled
 
     async def _do(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
         try:
@@ -171,9 +209,38 @@ FROM epoch JOIN site ON site.id = site_id WHERE site.name = $1 ORDER BY epoch.id
 """
 
 _TOTALS = """
-SELECT CASE WHEN $2 THEN day ELSE $3 END AS of_day, meter, unit, sum(events)::bigint, sum(quantity)::text
-FROM total JOIN site ON site.id = site_id WHERE site.name = $1 AND ($3 = '' OR day = $3)
+SELECT CASE WHEN $2 THEN day WHEN $3 = $4 THEN $3 ELSE '' END AS of_day, meter, unit, sum(events)::bigint, sum(quantity)::text
+FROM total
+WHERE ($1 = '' OR site_id = (SELECT id FROM site WHERE name = $1))
+    AND day >= $3 AND ($4 = '' OR day <= $4) AND ($5 = '' OR meter = $5)
 GROUP BY of_day, meter, unit ORDER BY of_day, meter, unit
+"""
+
+# The first epoch has nothing to continue, unless it names what the platform never had.
+_SITES = """
+SELECT picked.name AS site, latest.name AS epoch, latest.acked_through, latest.skew_ms, picked.began_ms, picked.seen_ms,
+    epochs, broken, picked.counted, picked.known, picked.rejected
+FROM (
+    SELECT site.name, max(epoch.id) AS latest, min(epoch.began_ms) AS began_ms, max(epoch.seen_ms) AS seen_ms,
+        count(*) AS epochs, count(*) FILTER (WHERE after_matches IS DISTINCT FROM 1)
+            - coalesce(min(epoch.id) = min(epoch.id) FILTER (WHERE after_matches IS NULL), false)::int AS broken,
+        sum(counted)::bigint AS counted, sum(known)::bigint AS known, sum(rejected)::bigint AS rejected
+    FROM site JOIN epoch ON site_id = site.id
+    WHERE site.name > $1 AND strpos(lower(site.name), lower($2)) > 0
+    GROUP BY site.name
+    HAVING $3::bigint IS NULL OR max(epoch.seen_ms) < $3 OR count(*) FILTER (WHERE after_matches IS DISTINCT FROM 1)
+        > coalesce(min(epoch.id) = min(epoch.id) FILTER (WHERE after_matches IS NULL), false)::int
+    ORDER BY site.name LIMIT $4
+) AS picked JOIN epoch AS latest ON latest.id = picked.latest ORDER BY picked.name
+"""
+
+_BATCHES = """
+SELECT first, last, batch.chain, received_ms FROM batch JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = site_id
+WHERE site.name = $1 AND epoch.name = $2 AND last > $3 ORDER BY last LIMIT $4
+"""
+
+_COUNTED = """
+SELECT position, body FROM event WHERE status = 0 AND position > $1 AND position <= $2 ORDER BY position LIMIT $3
 """
 
 _EVENTS = """

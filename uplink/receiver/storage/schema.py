@@ -3,8 +3,11 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 
 from sqlite_utils import Database, Migrations
+
+from uplink.receiver.storage.reckoning import exact_sum
 
 migrations = Migrations("pegcount receiver")
 
@@ -20,6 +23,23 @@ def documents(db: Database) -> None:
     db.conn.execute(
         "CREATE TABLE document (kind TEXT NOT NULL, key TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,"
         " PRIMARY KEY (kind, key)) STRICT, WITHOUT ROWID"
+    )
+
+
+@migrations()
+def totals_over_all_sites(db: Database) -> None:
+    """What a provider asks most; summing the rows of 10,000 sites takes seconds."""
+    db.conn.execute(
+        "CREATE TABLE fleet_total (day TEXT NOT NULL, meter TEXT NOT NULL, unit TEXT NOT NULL, events INTEGER NOT NULL,"
+        " quantity TEXT NOT NULL, PRIMARY KEY (day, meter, unit)) STRICT, WITHOUT ROWID"
+    )
+    sums: dict[tuple[str, str, str], tuple[int, Decimal]] = {}
+    for day, meter, unit, events, quantity in db.execute("SELECT day, meter, unit, events, quantity FROM total"):
+        before_events, before = sums.get((day, meter, unit), (0, Decimal(0)))
+        sums[day, meter, unit] = before_events + events, exact_sum((before, Decimal(quantity)))
+    db.conn.executemany(
+        "INSERT INTO fleet_total (day, meter, unit, events, quantity) VALUES (?, ?, ?, ?, ?)",
+        [(*key, events, f"{quantity:f}") for key, (events, quantity) in sums.items()],
     )
 
 

@@ -10,24 +10,28 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from typing import TypeVar
 
 from sqlite_utils import Database
 
+from uplink.feed import Item
 from uplink.receiver.storage import (
     ANY,
     Appended,
+    Booked,
     Document,
     EpochState,
     Incoming,
+    SitesQuery,
+    SiteState,
     StoredEvent,
     StoreUnavailable,
     Total,
+    TotalsQuery,
     documents,
+    queries,
 )
 from uplink.receiver.storage.booking import book
-from uplink.receiver.storage.reckoning import STATUS_NAMES, epoch_states, exact_sum
 from uplink.receiver.storage.schema import changing, open_reader, open_writer
 
 GROUP_MAX = 64
@@ -128,13 +132,25 @@ class SqliteStore:
         return await self._read(lambda db: documents.listed(db, kind, after, limit))
 
     async def epochs(self, site: str) -> list[EpochState]:
-        return await self._read(lambda db: _epochs(db, site))
+        return await self._read(lambda db: queries.epochs(db, site))
 
-    async def totals(self, site: str, by_day: bool, day: str) -> list[Total]:
-        return await self._read(lambda db: _totals(db, site, by_day, day))
+    async def totals(self, query: TotalsQuery) -> list[Total]:
+        return await self._read(lambda db: queries.totals(db, query))
+
+    async def sites(self, query: SitesQuery) -> list[SiteState]:
+        return await self._read(lambda db: queries.sites(db, query))
 
     async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]:
-        return await self._read(lambda db: _events(db, site, after, limit))
+        return await self._read(lambda db: queries.events(db, site, after, limit))
+
+    async def batches(self, site: str, epoch: str, after: int, limit: int) -> list[Booked]:
+        return await self._read(lambda db: queries.batches(db, site, epoch, after, limit))
+
+    async def counted(self, after: int, limit: int) -> list[Item]:
+        return await self._read(lambda db: queries.counted(db, after, limit))
+
+    async def newest(self) -> int:
+        return await self._read(queries.newest)
 
 
 def _settle(waiting: "asyncio.Future[Appended]", outcome: Appended | StoreUnavailable) -> None:
@@ -145,47 +161,3 @@ def _settle(waiting: "asyncio.Future[Appended]", outcome: Appended | StoreUnavai
         waiting.set_exception(outcome)
     else:
         waiting.set_result(outcome)
-
-
-def _epochs(db: sqlite3.Connection, site: str) -> list[EpochState]:
-    rows = db.execute(
-        "SELECT epoch.name, acked_through, chain, began_ms, seen_ms, skew_ms, after_matches, counted, known, rejected"
-        " FROM epoch JOIN site ON site.id = site_id WHERE site.name = ? ORDER BY epoch.id",
-        (site,),
-    )
-    return epoch_states(rows)
-
-
-def _totals(db: sqlite3.Connection, site: str, by_day: bool, day: str) -> list[Total]:
-    rows = db.execute(
-        "SELECT day, meter, unit, events, quantity FROM total JOIN site ON site.id = site_id"
-        " WHERE site.name = ? AND (? = '' OR day = ?) ORDER BY day, meter, unit",
-        (site, day, day),
-    )
-    groups: dict[tuple[str, str, str], list[tuple[int, Decimal]]] = {}
-    for of_day, meter, unit, events, quantity in rows:
-        key = (of_day if by_day else day, meter, unit)
-        groups.setdefault(key, []).append((events, Decimal(quantity)))
-    return [
-        Total(
-            day=key_day,
-            meter=meter,
-            unit=unit,
-            events=sum(events for events, _ in parts),
-            quantity=f"{exact_sum(quantity for _, quantity in parts):f}",
-        )
-        for (key_day, meter, unit), parts in sorted(groups.items())
-    ]
-
-
-def _events(db: sqlite3.Connection, site: str, after: int, limit: int) -> list[StoredEvent]:
-    rows = db.execute(
-        "SELECT position, epoch.name, seq, status, body FROM event"
-        " JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = site_id"
-        " WHERE site.name = ? AND position > ? ORDER BY position LIMIT ?",
-        (site, after, limit),
-    )
-    return [
-        StoredEvent(position=position, epoch=epoch, seq=seq, status=STATUS_NAMES[status], body=body)
-        for position, epoch, seq, status, body in rows
-    ]

@@ -1,0 +1,104 @@
+"""What is read from the SQLite store: the statements, for the reader's connection."""
+
+import sqlite3
+from decimal import Decimal
+
+from uplink.feed import Item
+from uplink.receiver.storage import Booked, EpochState, SitesQuery, SiteState, StoredEvent, Total, TotalsQuery
+from uplink.receiver.storage.reckoning import COUNTED, STATUS_NAMES, epoch_states, exact_sum
+
+
+def epochs(db: sqlite3.Connection, site: str) -> list[EpochState]:
+    rows = db.execute(
+        "SELECT epoch.name, acked_through, chain, began_ms, seen_ms, skew_ms, after_matches, counted, known, rejected"
+        " FROM epoch JOIN site ON site.id = site_id WHERE site.name = ? ORDER BY epoch.id",
+        (site,),
+    )
+    return epoch_states(rows)
+
+
+def totals(db: sqlite3.Connection, query: TotalsQuery) -> list[Total]:
+    source = "total JOIN site ON site.id = site_id AND site.name = :site" if query.site else "fleet_total"
+    rows = db.execute(
+        f"SELECT day, meter, unit, events, quantity FROM {source}"
+        " WHERE day >= :first AND (:last = '' OR day <= :last) AND (:meter = '' OR meter = :meter)"
+        " ORDER BY day, meter, unit",
+        {"site": query.site, "first": query.first_day, "last": query.last_day, "meter": query.meter},
+    )
+    day = query.first_day if query.first_day == query.last_day else ""
+    groups: dict[tuple[str, str, str], list[tuple[int, Decimal]]] = {}
+    for of_day, meter, unit, events, quantity in rows:
+        key = (of_day if query.by_day else day, meter, unit)
+        groups.setdefault(key, []).append((events, Decimal(quantity)))
+    return [
+        Total(
+            day=key_day,
+            meter=meter,
+            unit=unit,
+            events=sum(events for events, _ in parts),
+            quantity=f"{exact_sum(quantity for _, quantity in parts):f}",
+        )
+        for (key_day, meter, unit), parts in sorted(groups.items())
+    ]
+
+
+_SITES = """
+    SELECT picked.name, latest.name, latest.acked_through, latest.skew_ms, began, seen, epochs, broken,
+        picked.counted, picked.known, picked.rejected
+    FROM (
+        SELECT site.name, max(epoch.id) AS latest, min(began_ms) AS began, max(seen_ms) AS seen, count(*) AS epochs,
+            sum(after_matches IS NOT 1)
+                - coalesce(min(epoch.id) = min(CASE WHEN after_matches IS NULL THEN epoch.id END), 0) AS broken,
+            sum(counted) AS counted, sum(known) AS known, sum(rejected) AS rejected
+        FROM site JOIN epoch ON site_id = site.id
+        WHERE site.name > :after AND instr(lower(site.name), lower(:search))
+        GROUP BY site.name
+        HAVING :silent IS NULL OR seen < :silent OR broken
+        ORDER BY site.name LIMIT :limit
+    ) AS picked JOIN epoch AS latest ON latest.id = picked.latest ORDER BY picked.name
+"""
+"""Site by site along the index of names, so that a page of 10,000 sites costs no more than one of ten. The first epoch has
+nothing to continue, unless it names what the platform never had."""
+
+
+def sites(db: sqlite3.Connection, query: SitesQuery) -> list[SiteState]:
+    rows = db.execute(
+        _SITES,
+        {"after": query.after, "search": query.search, "silent": query.silent_before_ms, "limit": query.limit},
+    )
+    return [SiteState(**dict(zip(SiteState.__struct_fields__, row, strict=True))) for row in rows]
+
+
+def events(db: sqlite3.Connection, site: str, after: int, limit: int) -> list[StoredEvent]:
+    rows = db.execute(
+        "SELECT position, epoch.name, seq, status, body FROM event"
+        " JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = site_id"
+        " WHERE site.name = ? AND position > ? ORDER BY position LIMIT ?",
+        (site, after, limit),
+    )
+    return [
+        StoredEvent(position=position, epoch=epoch, seq=seq, status=STATUS_NAMES[status], body=body)
+        for position, epoch, seq, status, body in rows
+    ]
+
+
+def batches(db: sqlite3.Connection, site: str, epoch: str, after: int, limit: int) -> list[Booked]:
+    rows = db.execute(
+        "SELECT first, last, batch.chain, received_ms FROM batch"
+        " JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = site_id"
+        " WHERE site.name = ? AND epoch.name = ? AND last > ? ORDER BY last LIMIT ?",
+        (site, epoch, after, limit),
+    )
+    return [Booked(first=first, last=last, chain=chain, received_ms=received) for first, last, chain, received in rows]
+
+
+def counted(db: sqlite3.Connection, after: int, limit: int) -> list[Item]:
+    rows = db.execute(
+        f"SELECT position, body FROM event WHERE position > ? AND status = {COUNTED} ORDER BY position LIMIT ?",
+        (after, limit),
+    )
+    return [Item(position, body) for position, body in rows]
+
+
+def newest(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT coalesce(max(position), 0) FROM event").fetchone()[0])
