@@ -173,6 +173,7 @@ class HttpLine:
                 retry_after=response.headers.get("Retry-After", ""),
                 date=response.headers.get("Date", ""),
                 location=response.headers.get("Location", ""),
+                headers={name.lower(): value for name, value in response.headers.items()},
             )
 
     def _opened(self) -> aiohttp.ClientSession:

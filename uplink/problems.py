@@ -103,6 +103,12 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "Check the path in its `url`.",
     ),
     (
+        "gone",
+        "error",
+        "The destination says that it is no longer there (410).",
+        "Ask its operator where events go now. It is asked once a day; everything is kept.",
+    ),
+    (
         "proxy_auth",
         "error",
         "A proxy on the way asks for a password (407).",

@@ -26,7 +26,8 @@ DETAIL_MAX_CHARS = 300
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """An HTTP answer, whole. `retry_after`, `date`, `location`, `content_type` are its headers as they came, or empty."""
+    """An HTTP answer, whole. `retry_after`, `date`, `location`, `content_type` are its headers as they came, or empty;
+    `headers` are all of them, by their names in lower case."""
 
     status: int
     body: bytes = b""
@@ -34,6 +35,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     retry_after: str = ""
     date: str = ""
     location: str = ""
+    headers: dict[str, str] = {}
 
 
 class Failure(Struct, frozen=True, kw_only=True):

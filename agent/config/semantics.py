@@ -26,7 +26,7 @@ SOURCE_NAME_IS = "a source's records are kept under its name, so each needs its 
 DESTINATION_NAME_IS = "how far a destination is stands under its name, so each needs its own"
 FILE_KEYS = (
     *("path", "file", "token_file", "ca_file", "certificate", "key_file", "proxy_auth_file", "keylog"),
-    *("tls_certificate", "tls_key", "tls_client_ca"),
+    *("tls_certificate", "tls_key", "tls_client_ca", "signing_secret_file"),
 )
 """Keys of a source or of the uplink that name a file whose folder should be there."""
 

@@ -18,6 +18,7 @@ from uplink.destinations.openmeter import OpenMeter, OpenMeterSettings
 from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings, open_enrolled
 from uplink.destinations.settings import HttpTakerSettings, TakerSettings
 from uplink.destinations.stripe import Stripe, StripeSettings
+from uplink.destinations.webhook import Webhook, WebhookSettings
 from uplink.shipper import Destination
 from uplink.taker import Taker
 
@@ -47,6 +48,7 @@ TAKERS: dict[str, TakerKind] = {
     "lago": TakerKind(settings=LagoSettings, open=Lago),
     "openmeter": TakerKind(settings=OpenMeterSettings, open=OpenMeter),
     "stripe": TakerKind(settings=StripeSettings, open=Stripe),
+    "webhook": TakerKind(settings=WebhookSettings, open=Webhook),
 }
 
 __all__ = ["PLATFORMS", "TAKERS", "PegcountHttp", "PegcountSettings", "PlatformKind", "TakerKind"]

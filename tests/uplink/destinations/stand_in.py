@@ -15,11 +15,14 @@ from tests.uplink.platform import Clock
 from uplink.destinations import TAKERS
 from uplink.forwarder import Forwarder
 
+Accept = Callable[["StandIn", bytes], web.Response]
+"""What it does with a request."""
+
 
 class StandIn:
     """`requests`: (method, path, headers, body) as they came. `answers`: what to say to the next ones instead."""
 
-    def __init__(self, accept: Callable[["StandIn", bytes], web.Response]) -> None:
+    def __init__(self, accept: Accept) -> None:
         self.accept = accept
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.answers: list[web.Response] = []
@@ -41,7 +44,7 @@ class StandIn:
 
 
 @asynccontextmanager
-async def stand_in(accept: Callable[[StandIn, bytes], web.Response]) -> AsyncIterator[StandIn]:
+async def stand_in(accept: Accept) -> AsyncIterator[StandIn]:
     here = StandIn(accept)
     app = web.Application(client_max_size=16 * 1024 * 1024)
     app.router.add_route("*", "/{path:.*}", here.talk)
@@ -58,7 +61,7 @@ async def stand_in(accept: Callable[[StandIn, bytes], web.Response]) -> AsyncIte
 
 @asynccontextmanager
 async def forwarding(
-    kind: str, accept: Callable[[StandIn, bytes], web.Response], feed: MemoryFeed, **settings: object
+    kind: str, accept: Accept, feed: MemoryFeed, **settings: object
 ) -> AsyncIterator[tuple[Forwarder, StandIn]]:
     """The forwarder of a destination of `kind` in front of its stand-in. `{url}` in a setting is the stand-in's address."""
     async with stand_in(accept) as here:

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -168,11 +169,11 @@ async def test_what_it_says_of_a_cdr_is_the_reason_in_quarantine() -> None:
         (lambda: web.Response(status=401), "unauthorized"),
     ],
 )
-async def test_what_is_no_events_fault_keeps_everything(answer: object, problem: str) -> None:
+async def test_what_is_no_events_fault_keeps_everything(answer: Callable[[], web.Response], problem: str) -> None:
     feed = MemoryFeed()
     feed.record(3, data=MINUTES)
     async with forwarding("cgrates", accept, feed, **NO_PASSWORD) as (loop, here):
-        here.answers.append(answer())  # type: ignore[operator]
+        here.answers.append(answer())
         assert (await loop.upload()).problem == problem
     assert (feed.through, feed.refused) == (0, {})
 
