@@ -17,6 +17,12 @@ class LedgerLocked(LedgerError):
     code = "ledger_locked"
 
 
+class LedgerDamaged(LedgerError):
+    """SQLite finds pages that are not as it wrote them. The agent ends; the next start sets the file aside."""
+
+    code = "ledger_corrupt"
+
+
 class LedgerFull(LedgerError):
     """There is no room on the disk; intake stops until there is."""
 

@@ -4,13 +4,14 @@ Reading uses a connection of its own and sees only what is committed; all change
 """
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from sqlite_utils import Database
 
-from agent.ledger.store import open_for_reading
+from agent.ledger.store import is_damage, open_for_reading
 from agent.ledger.writer import Ledger
 from uplink.events import CHAIN_START
 from uplink.outbox import Chunk, Cursor, Identity, Refusal, UploadLog
@@ -36,7 +37,12 @@ class Reading:
     async def _read_with(self, query: Callable[[Database], T]) -> T:
         def locked() -> T:
             with self._reading:
-                return query(self._reader)
+                try:
+                    return query(self._reader)
+                except sqlite3.DatabaseError as error:
+                    if is_damage(error):
+                        self._ledger.found_damaged(error)
+                    raise
 
         return await asyncio.to_thread(locked)
 

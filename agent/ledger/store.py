@@ -3,9 +3,11 @@
 Laws
 - WAL with `synchronous=FULL`: a commit that returned survives a power cut.
 - A file that SQLite cannot read is never written to: it is moved aside, and a new ledger with a new epoch begins.
+- A file that proved damaged while it was in use is marked; the next opening looks at all of it, and moves it aside as well.
 - One process writes. A second one is refused at once, before it changed anything.
 """
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -47,9 +49,9 @@ def open_for_writing(path: Path) -> Opened:
             f"cannot open the ledger {path}: {error.strerror}", "check the folder's owner and rights"
         ) from error
     try:
-        return Opened(_open(path), lock)
+        return Opened(_checked(path), lock)
     except sqlite3.DatabaseError as error:
-        if not _unreadable(error):
+        if not is_damage(error):
             raise LedgerError(
                 f"cannot open the ledger {path}: {error}", "check the disk and the file's rights"
             ) from error
@@ -68,6 +70,35 @@ def _lock(path: Path) -> IO[bytes]:
             "stop it first: systemctl stop pegcount, or look for its process",
         ) from None
     return lock
+
+
+def _checked(path: Path) -> Database:
+    """The database, looked through where it is marked. Raises what SQLite raises."""
+    mark = _mark(path)
+    db = _open(path)
+    if mark.exists():
+        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            db.close()
+            raise _damage(found)
+        mark.unlink()
+    return db
+
+
+def _damage(text: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(text)
+    error.sqlite_errorname = "SQLITE_CORRUPT"
+    return error
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(path.name + ".damaged")
+
+
+def mark_damaged(path: Path) -> None:
+    """The next opening is to look at the whole file. Where even that cannot be written, it is found anew in time."""
+    with contextlib.suppress(OSError):
+        _mark(path).touch()
 
 
 def _open(path: Path) -> Database:
@@ -106,7 +137,8 @@ def open_for_reading(path: Path) -> Database:
     return Database(conn)
 
 
-def _unreadable(error: sqlite3.DatabaseError) -> bool:
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether SQLite says that the file holds no database, or one with pages that are none."""
     return getattr(error, "sqlite_errorname", "").split("_")[1:2] in (["NOTADB"], ["CORRUPT"])
 
 
@@ -120,6 +152,7 @@ def _move_aside(path: Path) -> Path:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
+    _mark(path).unlink(missing_ok=True)
     return aside
 
 

@@ -5,7 +5,9 @@ Laws
 - Commits are grouped: at once when the last one is COMMIT_EVERY_S past, else when that time is over or FULL_BATCH records wait.
 - A disk without room, or a ledger at its size limit, stops intake and nothing else: what was handed in waits (a source waits
   for its answer, so that is one batch a source), is tried again each RETRY_S, and goes on by itself. Acknowledging and
-  pruning go on meanwhile, for they make room.
+  pruning go on meanwhile, for they make room; on a disk without any, they have the reserve.
+- A ledger that proves damaged is written no further; `damaged` is set, and whoever runs the agent ends it. The next start sets
+  the file aside and begins a new one.
 """
 
 import asyncio
@@ -24,11 +26,12 @@ from msgspec import Struct
 from sqlite_utils import Database
 
 from agent.config.tables import Ledger as LedgerSettings
-from agent.ledger.errors import LedgerAtLimit, LedgerError, LedgerFull
+from agent.ledger.errors import LedgerAtLimit, LedgerDamaged, LedgerError, LedgerFull
 from agent.ledger.intake import Intake
 from agent.ledger.numbering import Numbering
+from agent.ledger.reserve import RESERVE_BYTES, Reserve
 from agent.ledger.retention import prune_events, prune_records
-from agent.ledger.store import open_for_writing
+from agent.ledger.store import Opened, is_damage, mark_damaged, open_for_writing
 from agent.metering.meter import Meter
 from agent.metering.rules import Metering, Site
 from collectors.contract import Batch, Kind
@@ -78,24 +81,36 @@ class Ledger:
         self.path = path
         self.settings = settings
         self.clock_ms = clock_ms
-        opened = open_for_writing(path)
-        self.quarantined = opened.quarantined
         self._timezone = site.timezone
         self.trouble: LedgerError | None = None
         self.trouble_since_ms = 0
-        self._db, self._lock = opened.db, opened.lock
-        with self._db.atomic():
-            self.numbering = Numbering(self._db, site.urn, clock_ms())
-        self.intake = Intake(self._db, Meter(site, metering), self.numbering, settings.max_rejects)
+        try:
+            self._take_up(open_for_writing(path), site, metering)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise LedgerError(f"cannot open the ledger {path}: {error}", "check the disk") from error
+            self._db.close()
+            self._lock.close()
+            mark_damaged(path)
+            self._take_up(open_for_writing(path), site, metering)
         self._queue: queue.SimpleQueue[_Put | _Do | None] = queue.SimpleQueue()
         self._closed = False
         self._committed_at = 0.0
         self._held: list[_Put] = []
         self._stale = False
+        self._reserve = Reserve(path)
+        self.damaged: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._notices: list[Callable[[], None]] = []
         self._told_line = self.numbering.line
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
+
+    def _take_up(self, opened: Opened, site: Site, metering: Metering) -> None:
+        self.quarantined = opened.quarantined
+        self._db, self._lock = opened.db, opened.lock
+        with self._db.atomic():
+            self.numbering = Numbering(self._db, site.urn, self.clock_ms())
+        self.intake = Intake(self._db, Meter(site, metering), self.numbering, self.settings.max_rejects)
 
     @classmethod
     def open(
@@ -120,6 +135,15 @@ class Ledger:
     def on_events(self, notice: Callable[[], None]) -> None:
         """`notice` is called in the writer's thread after each commit that made events; it must not wait."""
         self._notices.append(notice)
+
+    def found_damaged(self, error: sqlite3.DatabaseError) -> None:
+        """Whoever reads pages that are none says so here; any thread."""
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self.damaged.set_result(None)
+            mark_damaged(self.path)
+            self._in_trouble(
+                LedgerDamaged(f"the ledger is damaged: {error}", f"check the disk, and keep {self.path} for support")
+            )
 
     def prune_all(self) -> int:
         """Retention, step by step, other work in between; returns how many rows went."""
@@ -166,7 +190,7 @@ class Ledger:
             puts += [item for item in items if isinstance(item, _Put)]
             actions = [item for item in items if isinstance(item, _Do)]
             self._held = []
-            if puts and not last and self._at_limit():
+            if puts and not last and (self._at_limit() or self._needs_reserve()):
                 self._held, puts = puts, []
             if puts or actions or self.intake.waiting():
                 self._commit_or_hold(puts, actions)
@@ -204,6 +228,10 @@ class Ledger:
                 self._hold(puts, actions, error)
             else:
                 self._one_by_one(puts, actions, error)
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                self.found_damaged(error)
+            self._one_by_one(puts, actions, error)
         except Exception as error:  # the supervisor of the writer's thread: it must not end
             self._one_by_one(puts, actions, error)
         else:
@@ -213,6 +241,13 @@ class Ledger:
             for item, result, fault in answers:
                 _answer(item.done, result, fault)
             self._tell()
+            if self._reserve.spent:
+                self._use_log_again()
+
+    def _use_log_again(self) -> None:
+        """Bring the write-ahead log into the file now, so that the next transaction needs no further room."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _tell(self) -> None:
         if self.numbering.line == self._told_line:
@@ -227,7 +262,7 @@ class Ledger:
         self._in_trouble(
             LedgerFull(f"the ledger cannot be written: {error}", f"make room on the disk that holds {self.path.parent}")
         )
-        if puts and actions:
+        if actions and (puts or self._reserve.give_up()):
             for action in actions:
                 self._commit_or_hold([], [action])
         else:
@@ -281,6 +316,8 @@ class Ledger:
         except sqlite3.OperationalError:
             raise
         except Exception as error:
+            if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
+                self.found_damaged(error)
             self.numbering.load()
             return None, error
 
@@ -295,6 +332,18 @@ class Ledger:
             LedgerAtLimit(
                 f"the ledger has reached its limit of {self.settings.max_size_mb} MB",
                 "let the uplink drain it, shorten ledger.retention_days, or raise ledger.max_size_mb",
+            )
+        )
+        return True
+
+    def _needs_reserve(self) -> bool:
+        """Whether the reserve is spent and there is no room for it yet."""
+        if not self._reserve.spent or self._reserve.keep():
+            return False
+        self._in_trouble(
+            LedgerFull(
+                f"the disk has less than {RESERVE_BYTES >> 20} MB left",
+                f"make room on the disk that holds {self.path.parent}",
             )
         )
         return True

@@ -217,9 +217,10 @@ async def run(config: Config) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    agent.ledger.damaged.add_done_callback(lambda _: loop.call_soon_threadsafe(stopping.set))
     try:
         await agent.start()
         await stopping.wait()
     finally:
         await agent.stop()
-    return 0
+    return EX_IOERR if agent.ledger.damaged.done() else 0

@@ -62,6 +62,12 @@ CODES: dict[str, Code] = {
         "The ledger is as large as ledger.max_size_mb allows. Intake waits until pruning makes room.",
         "Let the uplink drain it, shorten ledger.retention_days, or raise ledger.max_size_mb.",
     ),
+    "ledger_corrupt": Code(
+        "error",
+        "The ledger is damaged",
+        "SQLite found pages that are not as it wrote them. The agent ends and is started again, with a new ledger.",
+        "Check the disk. Keep the file that is set aside: what it held and had not sent can be recovered from it by support.",
+    ),
     "ledger_quarantined": Code(
         "error",
         "An unreadable ledger was set aside",
