@@ -1,4 +1,4 @@
-"""OpenMeter: `POST /api/v1/events` of version 1, `POST /openmeter/events` of version 3, as CloudEvents batches.
+"""OpenMeter: `POST /api/v1/events` of version 1, `POST /api/v3/openmeter/events` of version 3, as CloudEvents batches.
 
 Laws
 - The id goes as it is: OpenMeter knows an event again by source and id for 32 days (its `dedupe` setting), and a request that
@@ -21,15 +21,16 @@ from uplink.line import HttpLine
 from uplink.taker import Event, Limits, Outcome, judge
 from uplink.uploader import wall_clock_ms
 
-PATHS = {"v1": "/api/v1/events", "v3": "/openmeter/events"}
+PATHS = {"v1": "/api/v1/events", "v3": "/api/v3/openmeter/events", "konnect": "/v3/openmeter/events"}
+"""As the `servers` of the two files have it; `konnect` is version 3 at Kong's."""
 LIMITS = Limits(max_events=500, max_bytes=1024 * 1024)
 """None is published. A request is worked on event by event, and is to end well within a proxy's usual 30 s."""
 
 
 class OpenMeterSettings(HttpTakerSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`url` without the path; `api` is the version of its API."""
+    """`url` without the path; `api` is the version of its API, or whose it is."""
 
-    api: Literal["v1", "v3"] = "v1"
+    api: Literal["v1", "v3", "konnect"] = "v1"
 
 
 class _Wire(Struct, frozen=True):

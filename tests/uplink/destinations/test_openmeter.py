@@ -1,19 +1,14 @@
 """OpenMeter as a destination: the form of its requests, and what its answers mean."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from random import Random
 
 import msgspec
 import pytest
 from aiohttp import web
 
-from tests.uplink.destinations.stand_in import StandIn, stand_in
+from tests.uplink.destinations.stand_in import StandIn, forwarding
 from tests.uplink.feed import MemoryFeed
-from tests.uplink.platform import Clock
-from uplink.destinations.openmeter import LIMITS, OpenMeter, OpenMeterSettings
-from uplink.forwarder import Forwarder
+from uplink.destinations.openmeter import LIMITS, OpenMeterSettings
 from uplink.taker import Names
 
 ATTRIBUTES = {"id", "source", "type", "subject", "time", "data", "specversion", "datacontenttype"}
@@ -29,24 +24,18 @@ def accept(here: StandIn, body: bytes) -> web.Response:
     return web.Response(status=204 if here.requests[-1][1] == "/api/v1/events" else 202)
 
 
-@asynccontextmanager
-async def forwarding(feed: MemoryFeed, **settings: object) -> AsyncIterator[tuple[Forwarder, StandIn]]:
-    async with stand_in(accept) as here:
-        made = msgspec.convert({"url": here.url, "token": "om_secret", **settings}, OpenMeterSettings)
-        taker = OpenMeter(made, "site-1")
-        yield Forwarder("openmeter", feed, taker, made.names, 900_000, Clock(), Random(1)), here
-        await taker.close()
-
-
-@pytest.mark.parametrize(("api", "path"), [("v1", "/api/v1/events"), ("v3", "/openmeter/events")])
+@pytest.mark.parametrize(
+    ("api", "path"),
+    [("v1", "/api/v1/events"), ("v3", "/api/v3/openmeter/events"), ("konnect", "/v3/openmeter/events")],
+)
 async def test_events_go_as_a_cloudevents_batch_under_their_own_ids(api: str, path: str) -> None:
     feed = MemoryFeed()
     feed.record(LIMITS.max_events + 10)
-    async with forwarding(feed, api=api) as (loop, here):
+    async with forwarding("openmeter", accept, feed, api=api) as (loop, here):
         assert (await loop.upload()).problem == ""
     assert list(here.events) == feed.ids()
     method, asked, headers, body = here.requests[0]
-    assert (method, asked, headers["authorization"]) == ("POST", path, "Bearer om_secret")
+    assert (method, asked, headers["authorization"]) == ("POST", path, "Bearer a_secret")
     assert headers["content-type"] == "application/cloudevents-batch+json"
     first = json.loads(body)[0]
     assert first["data"]["quantity"] == "0.1"
@@ -57,7 +46,7 @@ async def test_events_go_as_a_cloudevents_batch_under_their_own_ids(api: str, pa
 async def test_a_lost_answer_is_asked_again_with_the_same_ids() -> None:
     feed = MemoryFeed()
     feed.record(5)
-    async with forwarding(feed) as (loop, here):
+    async with forwarding("openmeter", accept, feed) as (loop, here):
         here.answers.append(web.Response(status=502))
         assert (await loop.upload()).problem == "server_error"
         assert (await loop.upload()).problem == ""
@@ -70,7 +59,7 @@ async def test_one_event_that_it_refuses_does_not_cost_the_others() -> None:
     feed.record(20)
     feed.record(1, subject="")
     feed.record(20)
-    async with forwarding(feed) as (loop, here):
+    async with forwarding("openmeter", accept, feed) as (loop, here):
         assert (await loop.upload()).problem == ""
     assert feed.refused_ids() == ["event-21"]
     assert "subject" in feed.refused[21].message
@@ -84,7 +73,7 @@ async def test_one_event_that_it_refuses_does_not_cost_the_others() -> None:
 async def test_what_is_no_events_fault_keeps_everything(status: int, problem: str) -> None:
     feed = MemoryFeed()
     feed.record(3)
-    async with forwarding(feed) as (loop, here):
+    async with forwarding("openmeter", accept, feed) as (loop, here):
         here.answers.append(web.Response(status=status))
         assert (await loop.upload()).problem == problem
     assert (feed.through, feed.refused) == (0, {})
@@ -93,7 +82,7 @@ async def test_what_is_no_events_fault_keeps_everything(status: int, problem: st
 async def test_a_web_page_that_says_200_is_no_acknowledgement() -> None:
     feed = MemoryFeed()
     feed.record(3)
-    async with forwarding(feed) as (loop, here):
+    async with forwarding("openmeter", accept, feed) as (loop, here):
         here.answers.append(web.Response(text="<html>Welcome", content_type="text/html"))
         assert (await loop.upload()).problem == "captive_portal"
     assert feed.through == 0
