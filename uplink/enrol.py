@@ -88,6 +88,8 @@ def _answered(answer: Answer) -> Enrolled:
         enrolled = msgspec.json.decode(answer.body, type=Enrolled)
         for each in enrolled.platform_keys:
             decoded_key(each.public)
+        if not enrolled.platform_keys:
+            raise ValueError("the platform has no key to sign receipts with")
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise EnrolmentFailed("answer_unusable", f"HTTP 200, but no answer of the contract: {error}") from None
     return enrolled

@@ -13,6 +13,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from uplink.receipts import Receipted
+
 
 class Identity(Struct, frozen=True, kw_only=True):
     """Who speaks. `source` is the site's URN (CloudEvents `source`). `after_epoch` and `after_chain` are the epoch before
@@ -78,10 +80,17 @@ class Outbox(Protocol):
         `after` is at least `horizon(epoch) - 1` and at most the last number."""
 
     async def acknowledge(
-        self, destination: str, epoch: str, through: int, refused: list[Refusal], receipt: bytes
+        self,
+        destination: str,
+        epoch: str,
+        through: int,
+        refused: list[Refusal],
+        answer: bytes,
+        receipt: Receipted | None = None,
     ) -> None:
         """Durable on return. Refused events (of which some may never have left the site: too large) go to quarantine with their
-        reason. `receipt` is the platform's answer as it came, or empty."""
+        reason. `answer` is the platform's as it came, or empty; its `receipt` is kept in the same transaction, also
+        where nothing else changes (a heartbeat)."""
 
     async def save_backoff(self, destination: str, state: bytes) -> None:
         """Durable on return; the next `cursor` gives it back."""

@@ -9,14 +9,14 @@ Laws
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
-from uplink import backoff, session, status
+from uplink import backoff, receipts, session, status
 from uplink.backoff import Backoff
 from uplink.batch import (
     EVENT_MAX_BYTES,
@@ -29,6 +29,7 @@ from uplink.batch import (
 )
 from uplink.outbox import Chunk, Cursor, Identity, Outbox, Refusal, UploadLog
 from uplink.problems import CATALOGUE
+from uplink.receipts import Receipted, ReceiptInvalid
 from uplink.session import Answer, Failure, Moment
 from uplink.status import AgentStatus
 from uplink.uploader import Uploader, UploadReport, wall_clock_ms
@@ -46,6 +47,13 @@ class Destination(Protocol):
     async def close(self) -> None: ...
 
 
+class Platform(Destination, Protocol):
+    """A destination of the own contract. `platform_keys`: those that an enrolled machine's platform signs its receipts
+    with, by their ids; without any, none are asked for."""
+
+    platform_keys: Mapping[str, bytes]
+
+
 class Pace(Struct, frozen=True, kw_only=True):
     """`interval_ms` caps every wait; `max_events` and `max_bytes` (before gzip) bound a batch."""
 
@@ -56,7 +64,7 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 class Shipper(Uploader):
     """Ships to `destination`, which the outbox knows as `name`. `status`: what the agent says of itself besides how much is
-    waiting."""
+    waiting. `platform_keys`: see `Platform`."""
 
     def __init__(
         self,
@@ -67,9 +75,11 @@ class Shipper(Uploader):
         clock_ms: Callable[[], int] = wall_clock_ms,
         random: Random | None = None,
         status: Callable[[], AgentStatus] = AgentStatus,
+        platform_keys: Mapping[str, bytes] | None = None,
     ) -> None:
         super().__init__(name, pace.interval_ms, clock_ms, random)
         self.status = status
+        self.platform_keys = platform_keys or {}
         self.outbox = outbox
         self.destination = destination
         self.pace = pace
@@ -103,6 +113,7 @@ class _Run:
         self.suspect = 0
         self.rewinds = 0
         self.answer_ms = 0
+        self.receipt: Receipted | None = None
         self.withhold: session.Withhold | None = None
         self.report = UploadReport(began_ms=shipper.clock_ms())
 
@@ -143,9 +154,21 @@ class _Run:
             await self._obey(head, self._unbuilt(head, error))
             return
         outcome = await self._post(batch)
-        action = session.decide(batch.head, outcome, self._moment())
+        answer = outcome.body if isinstance(outcome, Answer) else b""
+        action = self._receipted(batch.head, session.decide(batch.head, outcome, self._moment()), answer)
         await self._note(batch, action)
-        await self._obey(batch.head, action, outcome.body if isinstance(outcome, Answer) else b"")
+        await self._obey(batch.head, action, answer)
+
+    def _receipted(self, head: Head, action: session.Action, answer: bytes) -> session.Action:
+        """What an acknowledgement is worth where the platform signs: nothing without its receipt."""
+        self.receipt = None
+        if not isinstance(action, session.Acknowledge) or not self.shipper.platform_keys:
+            return action
+        try:
+            self.receipt = receipts.check(self.identity.site, head, action.through, answer, self.shipper.platform_keys)
+        except ReceiptInvalid as error:
+            return session.wait_slow(head, self._moment(), "receipt_invalid", str(error))
+        return action
 
     def _head(self, chunk: Chunk) -> Head:
         named = chunk.first == 1
@@ -229,8 +252,8 @@ class _Run:
 
     async def _acknowledge(self, head: Head, action: session.Acknowledge, answer: bytes) -> None:
         refused = [self._reasoned(each) for each in action.refused]
-        if action.through > self.acked or refused:
-            await self.outbox.acknowledge(self.shipper.name, head.epoch, action.through, refused, answer)
+        if action.through > self.acked or refused or self.receipt:
+            await self.outbox.acknowledge(self.shipper.name, head.epoch, action.through, refused, answer, self.receipt)
         self._count(action, len(refused))
         self.position = action.through
         self.withhold = None

@@ -15,6 +15,7 @@ from agent.ledger.store import is_damage, open_for_reading
 from agent.ledger.writer import Ledger
 from uplink.events import CHAIN_START
 from uplink.outbox import Chunk, Cursor, Identity, Refusal, UploadLog
+from uplink.receipts import Receipted
 
 KEPT_UPLOADS = 500
 """Lines of the upload log: five days at one upload each quarter of an hour."""
@@ -85,10 +86,22 @@ class LedgerOutbox(Reading):
     # --- changing
 
     async def acknowledge(
-        self, destination: str, epoch: str, through: int, refused: list[Refusal], receipt: bytes
+        self,
+        destination: str,
+        epoch: str,
+        through: int,
+        refused: list[Refusal],
+        answer: bytes,
+        receipt: Receipted | None = None,
     ) -> None:
         now_ms = self._ledger.clock_ms()
-        await self._write_with(lambda db: _acknowledge(db, destination, epoch, through, refused, receipt, now_ms))
+
+        def write(db: Database) -> None:
+            _acknowledge(db, destination, epoch, through, refused, answer, now_ms)
+            if receipt:
+                _keep_receipt(db, destination, epoch, receipt)
+
+        await self._write_with(write)
 
     async def save_backoff(self, destination: str, state: bytes) -> None:
         await self._write_with(
@@ -170,7 +183,7 @@ def _horizon(db: Database, epoch: str) -> int:
 
 
 def _acknowledge(
-    db: Database, destination: str, epoch: str, through: int, refused: list[Refusal], receipt: bytes, now_ms: int
+    db: Database, destination: str, epoch: str, through: int, refused: list[Refusal], answer: bytes, now_ms: int
 ) -> None:
     n, after_line = _epoch_row(db, epoch)
     db.conn.executemany(
@@ -180,7 +193,21 @@ def _acknowledge(
     db.execute(
         "UPDATE destination SET acked_through = ?, chain = ?, receipt = ?, acked_at_ms = ?"
         " WHERE name = ? AND epoch = ? AND acked_through < ?",
-        (through, _chain_at(db, n, after_line, through), receipt, now_ms, destination, n, through),
+        (through, _chain_at(db, n, after_line, through), answer, now_ms, destination, n, through),
+    )
+
+
+def _keep_receipt(db: Database, destination: str, epoch: str, receipt: Receipted) -> None:
+    """The latest one for these numbers: of the heartbeats between two events one is kept."""
+    n, _ = _epoch_row(db, epoch)
+    db.execute("INSERT OR IGNORE INTO platform_key (key, public) VALUES (?, ?)", (receipt.key, receipt.public))
+    db.execute(
+        "INSERT OR REPLACE INTO receipt (destination, epoch, first, last, prev, chain, server_time, key, signature)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(destination, n, receipt.first, receipt.last, receipt.prev, receipt.chain),
+            *(receipt.server_time, receipt.key, receipt.signature),
+        ),
     )
 
 

@@ -7,6 +7,7 @@ Laws
   horizon follows the source's own clock as well: a file that is read late, or a machine whose clock ran ahead for a
   moment, must not make records "too old" that were never heard before.
 - What waits for legs is not pruned.
+- Receipts go with the last event that they are for.
 - The last event is never pruned, for numbering and chain stand on it. Events go from the oldest on and without a gap,
   whatever the clock said when they were recorded, so that what is left proves itself.
 """
@@ -43,7 +44,12 @@ def prune_events(db: Database, before_ms: int) -> int:
         "SELECT line, recorded_ms FROM event WHERE line < ? ORDER BY line LIMIT ?", (min(through, newest), STEP_ROWS)
     )
     old = [line for line, _ in takewhile(lambda row: row[1] < before_ms, rows.fetchall())]
-    db.execute("DELETE FROM event WHERE line <= ?", (old[-1] if old else 0,))
+    if not old:
+        return 0
+    db.execute("DELETE FROM event WHERE line <= ?", (old[-1],))
+    db.execute(
+        "DELETE FROM receipt WHERE last + (SELECT after_line FROM epoch WHERE n = receipt.epoch) <= ?", (old[-1],)
+    )
     return len(old)
 
 

@@ -176,3 +176,15 @@ def devices_and_risks(db: Database) -> None:
         " detail TEXT NOT NULL, PRIMARY KEY (source, key)) STRICT, WITHOUT ROWID"
     )
     db.execute("CREATE INDEX risk_until ON risk (until_ms)")
+
+
+@migrations()
+def receipts(db: Database) -> None:
+    """The platform's countersignatures (`uplink.receipts`), and the public keys that they were made by. `epoch` is its number;
+    a heartbeat has `last` before `first`."""
+    db.execute(
+        "CREATE TABLE receipt (destination TEXT NOT NULL, epoch INTEGER NOT NULL, first INTEGER NOT NULL,"
+        " last INTEGER NOT NULL, prev BLOB NOT NULL, chain BLOB NOT NULL, server_time TEXT NOT NULL, key TEXT NOT NULL,"
+        " signature BLOB NOT NULL, PRIMARY KEY (destination, epoch, last, first)) STRICT, WITHOUT ROWID"
+    )
+    db.execute("CREATE TABLE platform_key (key TEXT PRIMARY KEY, public BLOB NOT NULL) STRICT, WITHOUT ROWID")

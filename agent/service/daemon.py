@@ -36,8 +36,7 @@ from uplink.identity import identity_folder
 from uplink.line import CredentialsUnreadable, LineSettings, TimedSettings
 from uplink.pacing import bounded
 from uplink.schedule import Schedule
-from uplink.shipper import Destination as Platform
-from uplink.shipper import Pace, Shipper
+from uplink.shipper import Pace, Platform, Shipper
 from uplink.status import AgentStatus
 from uplink.taker import Taker
 from uplink.timing import Timing
@@ -88,7 +87,9 @@ class Agent:
         timing = _timing(settings, self.config.site)
         max_bytes = bounded(settings.max_bytes, settings.max_kbit_s)
         pace = Pace(max_events=settings.max_events, max_bytes=max_bytes, interval_ms=timing.interval_ms())
-        shipper = Shipper(PLATFORM, self.outbox, platform, pace, status=self._status)
+        shipper = Shipper(
+            PLATFORM, self.outbox, platform, pace, status=self._status, platform_keys=platform.platform_keys
+        )
         return Schedule(shipper, timing, self._told)
 
     def _status(self) -> AgentStatus:

@@ -8,12 +8,12 @@ from random import Random
 import msgspec
 
 from tests.uplink.platform import Clock
-from tests.uplink.site import MemoryOutbox
 from uplink import identity
 from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings
 from uplink.enrol import About, enrol, rotate
 from uplink.identity import Enrolment
 from uplink.line import HttpLine, LineSettings
+from uplink.outbox import Outbox
 from uplink.receiver.enrolling import KIND, Token
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.receiver.storage import Documents
@@ -59,12 +59,13 @@ async def rotate_at(url: str, folder: Path) -> Enrolment:
 
 @asynccontextmanager
 async def enrolled_shipping(
-    outbox: MemoryOutbox, url: str, folder: Path, clock: Clock | None = None, **line: object
+    outbox: Outbox, url: str, folder: Path, clock: Clock | None = None, **line: object
 ) -> AsyncIterator[Shipper]:
     settings = msgspec.convert({"url": url, **line}, PegcountSettings)
     known = identity.load(folder)
-    destination = PegcountHttp(settings, outbox.site, known)
-    shipper = Shipper("platform", outbox, destination, Pace(), clock or Clock(), Random(7))
+    destination = PegcountHttp(settings, (await outbox.identity()).site, known)
+    keys = destination.platform_keys
+    shipper = Shipper("platform", outbox, destination, Pace(), clock or Clock(), Random(7), platform_keys=keys)
     try:
         yield shipper
     finally:

@@ -7,6 +7,7 @@ import hashlib
 import json
 
 from uplink.outbox import Chunk, Cursor, Identity, Refusal, UploadLog
+from uplink.receipts import Receipted
 
 START = bytes(32)
 
@@ -51,7 +52,8 @@ class MemoryOutbox:
         self.backoff = b""
         self.refused: dict[str, Refusal] = {}
         self.uploads: list[UploadLog] = []
-        self.receipts: list[bytes] = []
+        self.answers: list[bytes] = []
+        self.receipts: list[Receipted] = []
         self.epochs_begun: list[str] = []
 
     def record(self, count: int = 1, **changes: object) -> None:
@@ -97,14 +99,22 @@ class MemoryOutbox:
         )
 
     async def acknowledge(
-        self, destination: str, epoch: str, through: int, refused: list[Refusal], receipt: bytes
+        self,
+        destination: str,
+        epoch: str,
+        through: int,
+        refused: list[Refusal],
+        answer: bytes,
+        receipt: Receipted | None = None,
     ) -> None:
         assert epoch == self.epoch
         assert through <= len(self.bodies)
+        if receipt:
+            self.receipts.append(receipt)
         if through <= self.acked:
             return
         self.acked = through
-        self.receipts.append(receipt)
+        self.answers.append(answer)
         for each in refused:
             self.refused[json.loads(self.bodies[each.seq - 1])["id"]] = each
 

@@ -19,7 +19,7 @@ from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings, op
 from uplink.destinations.settings import HttpTakerSettings, TakerSettings
 from uplink.destinations.stripe import Stripe, StripeSettings
 from uplink.destinations.webhook import Webhook, WebhookSettings
-from uplink.shipper import Destination
+from uplink.shipper import Platform
 from uplink.taker import Taker
 
 
@@ -28,7 +28,7 @@ class PlatformKind(Struct, frozen=True):
     that of this machine's identity (`uplink.identity`)."""
 
     settings: type[PegcountSettings]
-    open: Callable[[PegcountSettings, str, Path], Destination]
+    open: Callable[[PegcountSettings, str, Path], Platform]
 
 
 class TakerKind(Struct, frozen=True):

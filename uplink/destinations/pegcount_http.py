@@ -6,6 +6,7 @@ Laws
   request, each with a nonce of its own, else by the client certificate.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +14,6 @@ from msgspec import Meta
 
 from uplink.batch import EVENTS_MAX, RAW_MAX_BYTES, Batch
 from uplink.identity import Identity, load, signature
-from uplink.keys import PrivateKey
 from uplink.line import CredentialsUnreadable, HttpLine, LineSettings, first_line
 from uplink.session import Answer, Failure
 
@@ -45,7 +45,9 @@ class PegcountHttp:
         self.target = f"{settings.url.rstrip('/')}/v1/sites/{site}/batches"
         token = settings.token or (first_line(settings.token_file) if settings.token_file else "")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._key = None if token else _key_of(identity, site)
+        enrolled = None if token else _as_site(identity, site)
+        self._key = enrolled.key if enrolled else None
+        self.platform_keys: Mapping[str, bytes] = enrolled.platform_keys if enrolled else {}
         if not (token or self._key or settings.certificate):
             raise CredentialsUnreadable("[uplink] has no token, and this machine is not enrolled: pegcount enrol")
         self._line = HttpLine(settings)
@@ -60,13 +62,11 @@ class PegcountHttp:
         await self._line.close()
 
 
-def _key_of(identity: Identity | None, site: str) -> PrivateKey | None:
+def _as_site(identity: Identity | None, site: str) -> Identity | None:
     """Raises CredentialsUnreadable where the machine is another site."""
-    if identity is None:
-        return None
-    if identity.site != site:
+    if identity is not None and identity.site != site:
         raise CredentialsUnreadable(f"[site] id is {site}, but this machine is enrolled as {identity.site}")
-    return identity.key
+    return identity
 
 
 def open_enrolled(settings: PegcountSettings, site: str, folder: Path) -> PegcountHttp:

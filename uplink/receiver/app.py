@@ -37,7 +37,7 @@ def make_app(
     keys = PlatformKeys(store, clock_ms())
     enrolling = Enrolling(store, access, keys, clock_ms)
     metrics, sightings = Metrics(), Sightings(store)
-    ingest = Ingest(store, access, clock_ms, limits or Limits(), metrics, sightings)
+    ingest = Ingest(store, access, clock_ms, limits or Limits(), metrics, sightings, keys)
     reading = Reading(store, tokens, clock_ms, metrics)
     app = web.Application(
         middlewares=[problems],

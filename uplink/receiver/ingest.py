@@ -17,10 +17,13 @@ from msgspec import Struct
 from uplink import status
 from uplink.batch import CONTENT_ENCODING, CONTENT_TYPE, ENCODED_MAX_BYTES, EVENTS_MAX, BatchError, Head, open_batch
 from uplink.events import instant
+from uplink.keys import PrivateKey
+from uplink.receipts import Receipt, countersign
 from uplink.receiver.access import Access
 from uplink.receiver.answers import Refused, check_length, json_answer, whole_body
 from uplink.receiver.metrics import Metrics
 from uplink.receiver.placing import Conflict, Duplicate, Gap
+from uplink.receiver.platform_key import PlatformKeys
 from uplink.receiver.problems import problem
 from uplink.receiver.screen import LATE_MS, Place, Screened, screen
 from uplink.receiver.seen import Seen, Sightings
@@ -47,6 +50,7 @@ class _Acknowledgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     results: list[dict[str, int | str | bool]]
     duplicate: bool
     late: bool
+    receipt: Receipt
     hints: dict[str, int]
 
 
@@ -61,6 +65,7 @@ class Ingest:
         limits: Limits,
         metrics: Metrics,
         sightings: Sightings,
+        keys: PlatformKeys,
     ) -> None:
         self.store = store
         self.access = access
@@ -68,6 +73,7 @@ class Ingest:
         self.limits = limits
         self.metrics = metrics
         self.sightings = sightings
+        self.keys = keys
         self.inflight = 0
 
     async def post_batch(self, request: web.Request) -> web.StreamResponse:
@@ -113,7 +119,7 @@ class Ingest:
             appended = await self.store.append(incoming)
         except StoreUnavailable as error:
             raise Refused("store_unavailable", "try again later") from error
-        answer = self._answer(incoming, appended)
+        answer = self._answer(incoming, appended, await self.keys.current())
         self._see(incoming, appended, request.headers.get(status.FIELD, ""))
         return answer
 
@@ -130,18 +136,20 @@ class Ingest:
             )
         )
 
-    def _answer(self, incoming: Incoming, appended: Appended) -> web.Response:
+    def _answer(self, incoming: Incoming, appended: Appended, key: PrivateKey) -> web.Response:
         match appended.placement:
             case Gap(expected):
                 raise Refused("gap", f"event {expected} of this epoch is the next one", expected=expected)
             case Conflict(detail):
                 raise Refused("conflict", detail)
         self._count(incoming.head, appended)
+        server_time = instant(incoming.now_ms)
         return json_answer(
             _Acknowledgement(
                 acked_through=appended.acked_through,
                 epoch=incoming.head.epoch,
-                server_time=instant(incoming.now_ms),
+                server_time=server_time,
+                receipt=countersign(key, incoming.site, incoming.head, server_time),
                 results=[
                     {"seq": each.seq, "status": each.status, "code": each.code, "message": each.message, "retry": False}
                     for each in appended.exceptions
