@@ -7,7 +7,6 @@ Laws
 """
 
 from collections import deque
-from heapq import heapify, heappop, heappush
 
 from collectors.records import Record
 from collectors.sip import dialog as machine
@@ -19,6 +18,7 @@ from collectors.sip.midway import Midway
 from collectors.sip.room import Room
 from collectors.sip.site import Site
 from collectors.sip.state import ANSWERED, ENDED, Dialog, Group, Refer
+from collectors.sip.timers import Timers
 
 RECHECK_US = 256_000_000
 """A call's timer is looked at again at least this often, so that the timers of calls that ended early do not pile up."""
@@ -43,7 +43,7 @@ class Table:
         self.correlator = Correlator(site, limits)
         self.midway = Midway()
         self.serial = 0
-        self.timers: list[tuple[int, int]] = []
+        self.timers = Timers()
         self.room = Room()
         """The calls in progress, those first that go first when room must be made."""
         self.over: deque[Group] = deque()
@@ -101,7 +101,7 @@ class Table:
         """Look at this call at that time, unless it is looked at sooner anyway."""
         if not group.due_us or due_us < group.due_us:
             group.due_us = due_us
-            heappush(self.timers, (due_us, group.id))
+            self.timers.set(due_us, group.id)
 
     def _deadline(self, dialog: Dialog, group: Group) -> int:
         """Until when it may be silent. Media is a sign of life; where it ran and has stopped, the BYE was lost."""
@@ -120,7 +120,7 @@ class Table:
     def _schedule(self, group: Group, at_us: int) -> None:
         due_us, recheck_us = self._due(group), at_us + RECHECK_US
         group.due_us = due_us if due_us < recheck_us else recheck_us
-        heappush(self.timers, (group.due_us, group.id))
+        self.timers.set(group.due_us, group.id)
 
     def _due(self, group: Group) -> int:
         """When something happens to this call if nothing is heard of it any more."""
@@ -142,12 +142,11 @@ class Table:
         over, forgotten_us = self.over, now_us - self.limits.transaction_ms * 1000
         while over and over[0].emitted_us <= forgotten_us:
             self._drop(over.popleft())
-        timers, groups = self.timers, self.groups
-        while timers and timers[0][0] <= now_us:
-            due_us, number = heappop(timers)
-            group = groups.get(number)
-            if group is not None and group.due_us == due_us and not group.emitted_us:
-                self._run_group(group, now_us)
+        while due := self.timers.due(now_us):
+            for due_us, number in due:
+                group = self.groups.get(number)
+                if group is not None and group.due_us == due_us and not group.emitted_us:
+                    self._run_group(group, now_us)
 
     def _run_group(self, group: Group, now_us: int) -> None:
         if self._due(group) > now_us or self._silence(group, now_us):
@@ -237,8 +236,10 @@ class Table:
         self.timers.clear()
 
     def _set_timers(self) -> None:
-        self.timers[:] = [(group.due_us, group.id) for group in self.groups.values() if not group.emitted_us]
-        heapify(self.timers)
+        self.timers.clear()
+        for group in self.groups.values():
+            if not group.emitted_us:
+                self.timers.set(group.due_us, group.id)
 
     def kept(self) -> list[Group]:
         """All that `restore` needs back, in its order."""
