@@ -37,7 +37,7 @@ def files() -> Iterator[Path]:
     return (path for path in sorted(SAMPLES.rglob("*")) if path.is_file())
 
 
-@pytest.mark.parametrize("path", files() if SAMPLES.is_dir() else [], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", list(files()) if SAMPLES.is_dir() else [], ids=lambda path: path.name)
 def test_no_file_of_any_vendor_raises_and_no_line_vanishes(path: Path) -> None:
     legs, rejects = read(path)
     calls(legs)
@@ -45,7 +45,7 @@ def test_no_file_of_any_vendor_raises_and_no_line_vanishes(path: Path) -> None:
     assert len([leg for leg in legs if not leg.key.endswith("/b")]) + len(rejects) == len(filled)
 
 
-@pytest.mark.parametrize("path", files() if SAMPLES.is_dir() else [], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", list(files()) if SAMPLES.is_dir() else [], ids=lambda path: path.name)
 def test_files_of_cdr_csv_are_told_from_all_others(path: Path) -> None:
     assert KIND.sniff is not None
     own = path.parent.name in ("asterisk_cdr_csv", "asterisk_cdr_sql") and "labels" not in path.name
