@@ -211,7 +211,10 @@ class _Run:
 
     async def _with_status(self, batch: Batch) -> Batch:
         count, oldest_ms = await self.outbox.waiting(self.shipper.name)
-        told = msgspec.structs.replace(self.shipper.status(), backlog=count, oldest_s=oldest_ms // 1000)
+        interval_s = self.shipper.pace.interval_ms // 1000
+        told = msgspec.structs.replace(
+            self.shipper.status(), backlog=count, oldest_s=oldest_ms // 1000, interval_s=interval_s
+        )
         return msgspec.structs.replace(batch, headers={**batch.headers, status.FIELD: status.write(told)})
 
     def _moment(self) -> Moment:

@@ -17,14 +17,15 @@ PROBLEMS_MAX = 10
 
 
 class AgentStatus(Struct, frozen=True, kw_only=True):
-    """`backlog`: events not acknowledged yet; `oldest_s`: when the oldest of them was recorded (Unix time, 0: none). `boot`
-    changes when the machine starts, `monotonic_s` counts from then: with the head's own time they show a clock that was set.
-    `problems`: codes that stand at the site, the gravest first. `policy` is the hash of the policy in force, `policy_outcome` a
-    word for what became of the last one."""
+    """`backlog`: events not acknowledged yet; `oldest_s`: when the oldest of them was recorded (Unix time, 0: none).
+    `interval_s`: how often it reports (0: not told). `boot` changes when the machine starts, `monotonic_s` counts from then:
+    with the head's own time they show a clock that was set. `problems`: codes that stand at the site, the gravest first.
+    `policy` is the hash of the policy in force, `policy_outcome` a word for what became of the last one."""
 
     version: str = ""
     backlog: int = 0
     oldest_s: int = 0
+    interval_s: int = 0
     boot: str = ""
     monotonic_s: int = 0
     problems: tuple[str, ...] = ()
@@ -37,6 +38,7 @@ def write(status: AgentStatus) -> str:
         "version": _word(status.version),
         "backlog": status.backlog,
         "oldest": status.oldest_s,
+        "interval": status.interval_s,
         "boot": _word(status.boot),
         "monotonic": status.monotonic_s,
         "problems": " ".join(_word(code) for code in status.problems[:PROBLEMS_MAX]),
@@ -67,4 +69,9 @@ def parse(text: str) -> AgentStatus | None:
     return msgspec.structs.replace(status, problems=tuple(codes))
 
 
-_NAMES = {"oldest": "oldest_s", "monotonic": "monotonic_s", "policy-outcome": "policy_outcome"}
+_NAMES = {
+    "oldest": "oldest_s",
+    "interval": "interval_s",
+    "monotonic": "monotonic_s",
+    "policy-outcome": "policy_outcome",
+}

@@ -17,6 +17,7 @@ WORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=WOR
         version=WORDS,
         backlog=st.integers(0, 10**12),
         oldest_s=st.integers(0, 10**10),
+        interval_s=st.integers(0, 10**6),
         boot=WORDS,
         monotonic_s=st.integers(0, 10**9),
         problems=st.lists(st.from_regex(r"[a-z_]{1,30}", fullmatch=True), max_size=PROBLEMS_MAX).map(tuple),

@@ -10,6 +10,8 @@ from aiohttp import web
 from uplink.receiver.access import Access
 from uplink.receiver.answers import problems
 from uplink.receiver.enrolling import Enrolling
+from uplink.receiver.fleet.app import make_fleet
+from uplink.receiver.fleet.door import HOME, LOOPBACK, Door, Front
 from uplink.receiver.ingest import Ingest, Limits
 from uplink.receiver.metrics import Metrics
 from uplink.receiver.platform_key import PlatformKeys
@@ -31,8 +33,10 @@ def make_app(
     clock_ms: Callable[[], int],
     limits: Limits | None = None,
     public_url: str = "",
+    front: Front = LOOPBACK,
 ) -> web.Application:
-    """The application; closing the store stays the caller's. `public_url`: see `Access`."""
+    """The application; closing the store stays the caller's. `public_url`: see `Access`. `front`: how operators' browsers
+    reach it."""
     access = Access(tokens, store, clock_ms, public_url)
     keys = PlatformKeys(store, clock_ms())
     enrolling = Enrolling(store, access, keys, clock_ms)
@@ -69,4 +73,5 @@ def make_app(
             web.get("/metrics", reading.get_metrics),
         ]
     )
+    app.add_subapp(HOME, make_fleet(store, Door(store, clock_ms, front), clock_ms))
     return app

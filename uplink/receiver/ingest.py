@@ -10,6 +10,7 @@ Laws
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from aiohttp import web
 from msgspec import Struct
@@ -22,7 +23,7 @@ from uplink.receipts import Receipt, countersign
 from uplink.receiver.access import Access
 from uplink.receiver.answers import Refused, check_length, json_answer, whole_body
 from uplink.receiver.metrics import Metrics
-from uplink.receiver.placing import Conflict, Duplicate, Gap
+from uplink.receiver.placing import Conflict, Duplicate, Gap, Placement
 from uplink.receiver.platform_key import PlatformKeys
 from uplink.receiver.problems import problem
 from uplink.receiver.screen import LATE_MS, Place, Screened, screen
@@ -39,6 +40,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     body_max_bytes: int = ENCODED_MAX_BYTES
     body_timeout_s: float = 75.0
     inflight_max: int = 64
+
+
+_REFUSED: dict[type[Placement], Literal["gap", "conflict"]] = {Gap: "gap", Conflict: "conflict"}
 
 
 class _Acknowledgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -119,9 +123,8 @@ class Ingest:
             appended = await self.store.append(incoming)
         except StoreUnavailable as error:
             raise Refused("store_unavailable", "try again later") from error
-        answer = self._answer(incoming, appended, await self.keys.current())
         self._see(incoming, appended, request.headers.get(status.FIELD, ""))
-        return answer
+        return self._answer(incoming, appended, await self.keys.current())
 
     def _see(self, incoming: Incoming, appended: Appended, told: str) -> None:
         head = incoming.head
@@ -133,6 +136,7 @@ class Ingest:
                 acked_through=appended.acked_through,
                 skew_ms=head.head_time_s * 1000 - incoming.now_ms,
                 status=status.parse(told) if told else None,
+                refused=_REFUSED.get(type(appended.placement), ""),
             )
         )
 

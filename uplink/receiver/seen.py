@@ -1,7 +1,7 @@
 """When each site was last heard, and what its agent said of itself then: a document of kind `seen` per site.
 
 Laws
-- It is noted after a batch was answered for, written some seconds later, all sites at once, and may be lost in a crash: the
+- It is noted after a batch was decided upon, written some seconds later, all sites at once, and may be lost in a crash: the
   next heartbeat says it again. Nothing is decided by it.
 """
 
@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import msgspec
 from aiohttp import web
@@ -25,7 +26,8 @@ WRITE_EVERY_S = 5.0
 
 
 class Seen(Struct, frozen=True, kw_only=True):
-    """`skew_ms`: the site's clock minus the platform's. `status` is None where the agent said nothing of itself."""
+    """`skew_ms`: the site's clock minus the platform's. `status` is None where the agent said nothing of itself.
+    `refused`: `gap` or `conflict` where the last batch was none that could be placed."""
 
     site: str
     seen_ms: int
@@ -33,6 +35,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     acked_through: int
     skew_ms: int
     status: AgentStatus | None = None
+    refused: Literal["", "gap", "conflict"] = ""
 
 
 class Sightings:

@@ -11,6 +11,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from uplink.receiver.app import make_app
+from uplink.receiver.fleet.door import Front
 from uplink.receiver.ingest import Limits
 from uplink.receiver.storage import Storage
 from uplink.receiver.storage.opening import open_storage
@@ -99,8 +100,9 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     """Raises StoreUnavailable for the database, OSError for the address, and what `ReceiverSettings.tls` raises."""
     tls = settings.tls()
     store = await open_storage(settings.database)
+    front = Front(secure=tls is not None or settings.behind_proxy, behind_proxy=settings.behind_proxy)
     runner = web.AppRunner(
-        make_app(store, settings.tokens, _wall_clock_ms, settings.limits, settings.public_url),
+        make_app(store, settings.tokens, _wall_clock_ms, settings.limits, settings.public_url, front),
         access_log=None,
         keepalive_timeout=KEEPALIVE_S,
         shutdown_timeout=SHUTDOWN_S,

@@ -26,7 +26,7 @@ async def test_a_heartbeat_says_how_the_agent_is(tmp_path: Path) -> None:
     assert document is not None
     seen = read(document.body)
     assert (seen.site, seen.epoch, seen.acked_through) == ("site-1", "epoch-1", 3)
-    assert seen.status == AgentStatus(version="0.2.0", problems=("dns", "source_rejects"))
+    assert seen.status == AgentStatus(version="0.2.0", interval_s=900, problems=("dns", "source_rejects"))
     assert abs(clock.now_ms - seen.seen_ms - seen.skew_ms) < 1000
 
 

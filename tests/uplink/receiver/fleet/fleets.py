@@ -1,0 +1,55 @@
+"""Fleets for tests: operators and sightings in a real store, and a receiver over it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from tests.uplink.platform import TOKENS
+from uplink.receiver import seen
+from uplink.receiver.fleet import operators
+from uplink.receiver.fleet.operators import Operator, Role, hashed
+from uplink.receiver.seen import Seen
+from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
+from uplink.receiver.storage import Documents
+from uplink.status import AgentStatus
+
+PASSWORD = "correct horse battery"
+NOW_MS = 1_795_000_000_000
+"""2026-11-18, 11:06:40 UTC."""
+
+
+@cache
+def scrypt(password: str) -> operators.Password:
+    """Once for all tests: it takes a third of a second."""
+    return hashed(password)
+
+
+async def hire(documents: Documents, name: str = "ada", role: Role = "admin", password: str = PASSWORD) -> None:
+    operator = Operator(name=name, role=role, password=scrypt(password), changed_ms=0)
+    assert await operators.save(documents, operator, 0)
+
+
+def sighting(site: str, seen_ms: int, **changes: object) -> Seen:
+    """Of a site that is well."""
+    status = AgentStatus(version="0.2.0", interval_s=900)
+    made = Seen(site=site, seen_ms=seen_ms, epoch="e-1", acked_through=500, skew_ms=0, status=status)
+    return msgspec.structs.replace(made, **changes)
+
+
+async def sight(documents: Documents, *sightings: Seen) -> None:
+    for each in sightings:
+        await documents.put(seen.KIND, each.site, msgspec.json.encode(each))
+
+
+@asynccontextmanager
+async def receiving(folder: Path, **settings: object) -> AsyncIterator[RunningReceiver]:
+    running = await serve(
+        ReceiverSettings(database=str(folder / "receiver.db"), tokens=TOKENS, port=0, **settings)  # type: ignore[arg-type]
+    )
+    try:
+        yield running
+    finally:
+        await running.close()

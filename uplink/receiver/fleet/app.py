@@ -1,0 +1,127 @@
+"""The fleet's routes, and nothing else: what they show is `page.py`'s, whom they let in `door.py`'s."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from functools import cache
+from importlib import resources
+from urllib.parse import quote
+
+from aiohttp import web
+
+from uplink.receiver.fleet import page, roster
+from uplink.receiver.fleet.door import HOME, Door, onward
+from uplink.receiver.fleet.gathering import Gathering
+from uplink.receiver.fleet.guard import Trouble, form, guard
+from uplink.receiver.fleet.page import Asked
+from uplink.receiver.fleet.sessions import Visitor
+from uplink.receiver.fleet.verdict import HEALTHS
+from uplink.receiver.storage import Storage
+
+ASSETS = {"fleet.css": "text/css", "fleet.js": "text/javascript", "icon.svg": "image/svg+xml"}
+SEARCH_MAX_CHARS = 80
+
+
+def make_fleet(store: Storage, door: Door, clock_ms: Callable[[], int]) -> web.Application:
+    """The application under `/fleet`."""
+    fleet = Fleet(store, door, clock_ms)
+    app = web.Application(
+        middlewares=[guard(lambda title, text: page.trouble_page(title, text, clock_ms(), asset_tag()))]
+    )
+    app.cleanup_ctx.append(fleet.background)
+    app.add_routes(
+        [
+            web.get("", fleet.get_sites),
+            web.get("/login", fleet.get_login),
+            web.post("/login", fleet.post_login),
+            web.post("/logout", fleet.post_logout),
+            web.get("/assets/{name}", fleet.get_asset),
+        ]
+    )
+    return app
+
+
+class Fleet:
+    """The handlers, over one store."""
+
+    def __init__(self, store: Storage, door: Door, clock_ms: Callable[[], int]) -> None:
+        self.gathering = Gathering(store, clock_ms)
+        self.door = door
+        self.clock_ms = clock_ms
+
+    async def background(self, _app: web.Application) -> AsyncIterator[None]:
+        """Part of the application's life."""
+        yield
+        await self.gathering.close()
+
+    async def get_sites(self, request: web.Request) -> web.Response:
+        visitor = await self._visitor(request)
+        asked = _asked(request)
+        gathered = await self.gathering.roster()
+        shown = roster.page(gathered, asked.search, asked.health, asked.order, asked.number)
+        return _html(page.sites_page(gathered, shown, asked, visitor, self.clock_ms(), asset_tag()))
+
+    async def get_login(self, request: web.Request) -> web.Response:
+        if await self.door.visitor(request):
+            raise web.HTTPSeeOther(HOME)
+        return _html(page.login_page(self.clock_ms(), asset_tag(), onward=onward(request.query.get("onward", HOME))))
+
+    async def post_login(self, request: web.Request) -> web.Response:
+        fields = await form(request)
+        name, where = fields.get("name", ""), onward(fields.get("onward", HOME))
+        answer = await self.door.log_in(request, name, fields.get("password", ""))
+        if answer is None:
+            said = "Name or password is wrong."
+            return _html(page.login_page(self.clock_ms(), asset_tag(), said, name[:32], where), 403)
+        self.gathering.prepare()
+        answer.headers["Location"] = where
+        return answer
+
+    async def post_logout(self, request: web.Request) -> web.Response:
+        await self.door.sent_form(request)
+        return await self.door.log_out(request)
+
+    async def get_asset(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in ASSETS:
+            raise web.HTTPNotFound
+        kept = "max-age=31536000, immutable" if request.query_string == asset_tag() else "no-cache"
+        headers = {"Cache-Control": kept}
+        return web.Response(body=_assets()[name], content_type=ASSETS[name], charset="utf-8", headers=headers)
+
+    async def _visitor(self, request: web.Request) -> Visitor:
+        """Leads to the login where nobody is logged in."""
+        visitor = await self.door.visitor(request)
+        if visitor is None:
+            where = onward(str(request.rel_url))
+            raise web.HTTPSeeOther(f"{HOME}/login" + (f"?onward={quote(where, safe='')}" if where != HOME else ""))
+        return visitor
+
+
+def _asked(request: web.Request) -> Asked:
+    """Raises Trouble."""
+    query = request.query
+    health, order, number = query.get("health", ""), query.get("order", "worst"), query.get("page", "1")
+    if health not in ("", *HEALTHS) or order not in roster.ORDERS or not _is_number(number):
+        raise Trouble(400, "Nothing here", "There is no such list of sites.")
+    return Asked(search=query.get("q", "")[:SEARCH_MAX_CHARS], health=health, order=order, number=int(number))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 6
+
+
+def _html(text: str, status: int = 200) -> web.Response:
+    return web.Response(status=status, text=text, content_type="text/html")
+
+
+@cache
+def _assets() -> dict[str, bytes]:
+    """The assets' bytes, read once."""
+    folder = resources.files("uplink.receiver.fleet") / "assets"
+    return {name: (folder / name).read_bytes() for name in ASSETS}
+
+
+@cache
+def asset_tag() -> str:
+    """Changes whenever an asset does, so that a browser may keep them for good."""
+    return hashlib.sha256(b"".join(_assets().values())).hexdigest()[:12]

@@ -1,0 +1,25 @@
+// Refreshes the page's figures in place: fetches it again and puts in what changed, so that what is being typed stays. Without
+// this script all works, and is as old as the page. Forms and links are plain ones.
+"use strict";
+
+const EVERY_MS = 10000;
+const PARTS = ["now", "summary", "live"];
+
+async function refresh() {
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+    // The session has ended, or the receiver is not well: what is shown stays, with its time.
+    if (!answer.ok || answer.redirected) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const id of PARTS) {
+      const [here, there] = [document.getElementById(id), page.getElementById(id)];
+      if (!here || !there || here.isEqualNode(there) || here.contains(document.activeElement)) continue;
+      here.replaceWith(document.importNode(there, true));
+    }
+    if (document.title !== page.title) document.title = page.title;
+  } catch {
+    // Not reachable: the time that is shown says how old the figures are.
+  }
+}
+
+if (document.getElementById("live")) setInterval(() => { if (!document.hidden) refresh(); }, EVERY_MS);

@@ -1,0 +1,122 @@
+"""Logging in and out: the form, the attempts, the cookie.
+
+Laws
+- Why an attempt failed is not told apart: no such operator, a wrong password.
+- Only so many passwords are worked on at once, each in a thread; more are asked to come again. A flood of attempts costs no
+  more than that.
+- The cookie is for this host alone, not for scripts, not for requests from other sites, and only over TLS where there is TLS.
+"""
+
+import asyncio
+import hmac
+import math
+from collections.abc import Callable
+
+from aiohttp import web
+from msgspec import Struct
+
+from uplink.receiver.fleet import operators
+from uplink.receiver.fleet.attempts import PER_ADDRESS, PER_NAME, Attempts
+from uplink.receiver.fleet.guard import Trouble, form
+from uplink.receiver.fleet.sessions import LASTS_MS, Sessions, Visitor
+from uplink.receiver.storage import Documents
+
+WORKED_AT_ONCE = 2
+WAITING_MAX = 8
+"""They wait about three seconds; a ninth person who logs in at the same time is rare, a flood is not."""
+HOME = "/fleet"
+
+
+class Front(Struct, frozen=True, kw_only=True):
+    """`secure`: browsers reach the receiver by TLS. `behind_proxy`: a proxy in front says who asks."""
+
+    secure: bool = False
+    behind_proxy: bool = False
+
+
+LOOPBACK = Front()
+
+
+class Door:
+    def __init__(self, documents: Documents, clock_ms: Callable[[], int], front: Front = LOOPBACK) -> None:
+        self.sessions = Sessions(documents, clock_ms)
+        self._documents = documents
+        self._clock_ms = clock_ms
+        self._front = front
+        self._cookie = "__Host-pegcount" if front.secure else "pegcount"
+        self._by_address, self._by_name = Attempts(PER_ADDRESS), Attempts(PER_NAME)
+        self._working = asyncio.Semaphore(WORKED_AT_ONCE)
+        self._waiting = 0
+
+    async def visitor(self, request: web.Request) -> Visitor | None:
+        """Who is logged in here. Raises StoreUnavailable."""
+        return await self.sessions.visitor(request.cookies.get(self._cookie, ""))
+
+    async def sent_form(self, request: web.Request) -> tuple[Visitor, dict[str, str]]:
+        """Who sent this form, and its fields. Raises Trouble."""
+        fields, visitor = await form(request), await self.visitor(request)
+        if visitor is None:
+            raise Trouble(403, "Not logged in", "The session has ended; nothing was changed.")
+        if not hmac.compare_digest(fields.get("form_key", "").encode(), visitor.form_key.encode()):
+            raise Trouble(403, "Refused", "This form is not of this session; nothing was changed.")
+        return visitor, fields
+
+    async def log_in(self, request: web.Request, name: str, password: str) -> web.Response | None:
+        """What leads onward, with its cookie; None where name or password is wrong. Raises Trouble."""
+        name, address = name.strip().lower(), self._address(request)
+        self._begin(address, name)
+        found = await operators.find(self._documents, name)
+        if not await self._is_password(found[0].password if found else None, password) or found is None:
+            return None
+        self._by_address.succeed(address)
+        self._by_name.succeed(name)
+        await self.sessions.end(request.cookies.get(self._cookie, ""))
+        answer = web.Response(status=303)
+        answer.set_cookie(
+            self._cookie,
+            await self.sessions.begin(*found),
+            max_age=LASTS_MS // 1000,
+            path="/",
+            secure=self._front.secure,
+            httponly=True,
+            samesite="Strict",
+        )
+        return answer
+
+    async def log_out(self, request: web.Request) -> web.Response:
+        await self.sessions.end(request.cookies.get(self._cookie, ""))
+        answer = web.Response(status=303, headers={"Location": f"{HOME}/login"})
+        answer.del_cookie(self._cookie, path="/", secure=self._front.secure, httponly=True, samesite="Strict")
+        return answer
+
+    def _begin(self, address: str, name: str) -> None:
+        now_ms = self._clock_ms()
+        wait_ms = max(self._by_address.wait_ms(address, now_ms), self._by_name.wait_ms(name, now_ms))
+        if wait_ms:
+            minutes = math.ceil(wait_ms / 60_000)
+            text = f"Too many attempts. Try again in {minutes} {'minute' if minutes == 1 else 'minutes'}."
+            raise Trouble(429, "Too many attempts", text, {"Retry-After": str(math.ceil(wait_ms / 1000))})
+        self._by_address.begin(address, now_ms)
+        self._by_name.begin(name, now_ms)
+
+    async def _is_password(self, kept: operators.Password | None, password: str) -> bool:
+        if self._waiting >= WAITING_MAX:
+            raise Trouble(503, "Busy", "Many log in at this moment. Try again soon.", {"Retry-After": "5"})
+        self._waiting += 1
+        try:
+            async with self._working:
+                return await asyncio.to_thread(operators.is_password, kept, password)
+        finally:
+            self._waiting -= 1
+
+    def _address(self, request: web.Request) -> str:
+        """Behind a proxy: whom it names last; what stands before that anybody can have written."""
+        if self._front.behind_proxy:
+            named = ",".join(request.headers.getall("X-Forwarded-For", ())).rpartition(",")[2].strip()
+            return named[:64] or request.remote or ""
+        return request.remote or ""
+
+
+def onward(text: str) -> str:
+    """Where a login leads: a page of the fleet, nowhere else."""
+    return text if text == HOME or text.startswith((f"{HOME}/sites/", f"{HOME}?")) else HOME

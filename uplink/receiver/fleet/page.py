@@ -1,0 +1,95 @@
+"""The fleet's pages as HTML. Pure: the same knowledge and time give the same text.
+
+Everything that comes from sites and operators is text to the templates, never markup (autoescape is on for all of it).
+"""
+
+from functools import cache
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from msgspec import Struct
+
+from uplink.receiver.fleet import words
+from uplink.receiver.fleet.roster import ORDERS, Page, Roster
+from uplink.receiver.fleet.sessions import Visitor
+from uplink.receiver.fleet.verdict import HEALTHS, SKEW_MS, plain
+
+HEALTH_WORDS = {"ok": "Healthy", "attention": "Needs attention", "broken": "Broken", "unheard": "Never heard"}
+SEVERITY_WORDS = {"notice": "Notice", "warning": "Warning", "error": "Error"}
+ORDER_WORDS = {
+    "worst": "worst first",
+    "silence": "longest silent first",
+    "backlog": "largest backlog first",
+    "site": "by name",
+}
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What of the list is looked at."""
+
+    search: str = ""
+    health: str = ""
+    order: str = "worst"
+    number: int = 1
+
+    def link(self, **changes: str | int) -> str:
+        """The address of the same look with something changed; any change but the page's leads to the first page."""
+        values = {"q": self.search, "health": self.health, "order": self.order, "page": 1} | changes
+        idle = {"q": "", "health": "", "order": "worst", "page": 1}
+        query = urlencode({name: value for name, value in values.items() if value != idle[name]})
+        return f"/fleet?{query}" if query else "/fleet"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("uplink.receiver.fleet"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=words.number, decimal=words.decimal, span=words.span, skew=words.skew, day=words.day, segment=_segment
+    )
+    environment.globals.update(
+        counted=words.counted,
+        health_words=HEALTH_WORDS,
+        severity_words=SEVERITY_WORDS,
+        order_words=ORDER_WORDS,
+        healths=HEALTHS,
+        skew_ms=SKEW_MS,
+        plain=plain,
+        iso=words.iso,
+    )
+    return environment
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _render(template: str, now_ms: int, tag: str, visitor: Visitor | None, **view: Any) -> str:
+    view |= {
+        "asset_tag": tag,
+        "visitor": visitor,
+        "now_ms": now_ms,
+        "clock": lambda at_ms: words.clock(at_ms, now_ms),
+        "ago": lambda at_ms: words.ago(at_ms, now_ms),
+    }
+    return _environment().get_template(template).render(view)
+
+
+def sites_page(roster: Roster, page: Page, asked: Asked, visitor: Visitor, now_ms: int, tag: str) -> str:
+    return _render("sites.html", now_ms, tag, visitor, roster=roster, page=page, asked=asked, orders=tuple(ORDERS))
+
+
+def login_page(now_ms: int, tag: str, said: str = "", name: str = "", onward: str = "/fleet") -> str:
+    """`said`: why the last attempt was none. `onward`: where it leads."""
+    return _render("login.html", now_ms, tag, None, said=said, name=name, onward=onward)
+
+
+def trouble_page(title: str, text: str, now_ms: int, tag: str) -> str:
+    """For a refusal or a failure: what is wrong, in a sentence."""
+    return _render("trouble.html", now_ms, tag, None, title=title, text=text)

@@ -1,0 +1,137 @@
+"""How is a site? Pure: what the platform knows of it, and the time -> findings, the gravest first, and one verdict in words.
+
+Laws
+- Nothing is judged that was not told or stored: an agent that says nothing of itself is judged by silence and gaps alone.
+- A clock is judged and never corrected; silence is measured on the platform's clock only.
+- The same knowledge and time give the same verdict.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from msgspec import Struct
+
+from uplink.receiver.fleet.words import counted, span
+from uplink.receiver.seen import Seen
+
+INTERVAL_S = 900
+"""How often an agent reports that does not say it: the agent's own default."""
+INTERVAL_MAX_S = 86_400
+"""However seldom an agent says that it reports: by a word of its own it must not be silent unnoticed."""
+SILENT_INTERVALS = 3
+"""One upload may be lost and the next be late by its jitter; three are none."""
+SILENT_LEAST_MS = 60_000
+"""Of an agent that streams: nobody need be told of less."""
+GONE_MS = 86_400_000
+"""After a day of silence a billing day is missing."""
+SKEW_MS = 300_000
+"""The bound that Kerberos has as well: a clock that is kept by NTP is never so far off."""
+
+Health = Literal["broken", "attention", "unheard", "ok"]
+HEALTHS: tuple[Health, ...] = ("broken", "attention", "unheard", "ok")
+"""The worst first."""
+Severity = Literal["error", "warning", "notice"]
+_HEALTH_OF: dict[Severity, Health] = {"error": "broken", "warning": "attention", "notice": "ok"}
+_RANK: dict[Severity, int] = {"error": 0, "warning": 1, "notice": 2}
+
+
+class Known(Struct, frozen=True, kw_only=True):
+    """What the platform knows of a site. `name` is the operators' word for it. `seen`: None where it was enrolled and
+    never heard. `breaks`: epochs that do not continue what came before."""
+
+    site: str
+    name: str = ""
+    seen: Seen | None = None
+    breaks: int = 0
+
+
+class Finding(Struct, frozen=True):
+    code: str
+    severity: Severity
+    text: str
+
+
+class Verdict(Struct, frozen=True):
+    health: Health
+    text: str
+    findings: tuple[Finding, ...] = ()
+
+
+def judge(known: Known, now_ms: int, newest: str = "") -> Verdict:
+    """`newest`: the newest version that any agent of the fleet has."""
+    if known.seen is None:
+        return Verdict("unheard", "Enrolled, and never heard since.")
+    findings = sorted(_findings(known, known.seen, now_ms, newest), key=lambda each: _RANK[each.severity])
+    if not findings:
+        return Verdict("ok", "All is well.")
+    more = f" And {counted(len(findings) - 1, 'thing')} more." if len(findings) > 1 else ""
+    return Verdict(_HEALTH_OF[findings[0].severity], findings[0].text + more, tuple(findings))
+
+
+def _findings(known: Known, seen: Seen, now_ms: int, newest: str) -> Iterator[Finding]:
+    yield from _silence(seen, now_ms)
+    yield from _refusal(seen)
+    yield from _told(seen)
+    if abs(seen.skew_ms) > SKEW_MS:
+        way = "ahead" if seen.skew_ms > 0 else "behind"
+        yield Finding("clock", "warning", f"Its clock is {span(abs(seen.skew_ms))} {way}.")
+    if known.breaks:
+        what = counted(known.breaks, "time")
+        yield Finding("break", "notice", f"Its numbering began anew {what} without showing what came before.")
+    version = seen.status.version if seen.status else ""
+    if version and version_key(version) < version_key(newest):
+        yield Finding("version", "notice", f"Version {version}; others of the fleet have {newest}.")
+
+
+def interval_ms(seen: Seen) -> int:
+    told_s = seen.status.interval_s if seen.status else 0
+    return 1000 * (min(told_s, INTERVAL_MAX_S) if told_s > 0 else INTERVAL_S)
+
+
+def _silence(seen: Seen, now_ms: int) -> Iterator[Finding]:
+    silent_ms = now_ms - seen.seen_ms
+    if silent_ms > max(SILENT_INTERVALS * interval_ms(seen), GONE_MS):
+        yield Finding("silent", "error", f"Silent for {span(silent_ms)}.")
+    elif silent_ms > max(SILENT_INTERVALS * interval_ms(seen), SILENT_LEAST_MS):
+        yield Finding("silent", "warning", f"Silent for {span(silent_ms)}.")
+
+
+_REFUSALS = {
+    "conflict": "It shows another history than the platform holds: its ledger went back in time, or has a twin.",
+    "gap": "It sends events behind some that never came.",
+}
+
+
+def _refusal(seen: Seen) -> Iterator[Finding]:
+    if seen.refused:
+        yield Finding(seen.refused, "error", _REFUSALS[seen.refused])
+
+
+def _told(seen: Seen) -> Iterator[Finding]:
+    """What the agent said of itself."""
+    status = seen.status
+    if status is None:
+        return
+    # Both by the site's clock, so that a wrong one makes no backlog old.
+    waits_ms = seen.seen_ms + seen.skew_ms - status.oldest_s * 1000
+    if status.backlog > 0 and status.oldest_s and waits_ms > SILENT_INTERVALS * interval_ms(seen):
+        text = f"{counted(status.backlog, 'event')} not acknowledged, the oldest for {span(waits_ms)}."
+        yield Finding("backlog", "warning", text)
+    if status.problems:
+        yield Finding("problems", "warning", f"The agent tells of {', '.join(map(plain, status.problems))}.")
+
+
+def plain(code: str) -> str:
+    """`dns_gone` -> `dns gone`."""
+    return code.replace("_", " ")
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """In which order versions came: the numbers before the first other word (a pre-release counts as its release)."""
+    release = re.match(r"\d{1,9}(?:\.\d{1,9})*", version)
+    return tuple(map(int, release[0].split("."))) if release else ()
+
+
+def newest_version(versions: Iterable[str]) -> str:
+    return max(versions, key=version_key, default="")
