@@ -112,7 +112,7 @@ class LedgerOutbox(Reading):
         await self._write_with(lambda db: log_upload(db, destination, entry))
 
     async def begin_epoch(self, reason: str) -> str:
-        return await self._write_with(lambda db: _begin_epoch(db, self._ledger, reason))
+        return await self._write_with(lambda db: renew(db, self._ledger, reason))
 
 
 def _epoch_row(db: Database, epoch: str) -> tuple[int, int]:
@@ -220,8 +220,8 @@ def log_upload(db: Database, destination: str, entry: UploadLog) -> None:
     db.execute("DELETE FROM upload WHERE id <= (SELECT max(id) FROM upload) - ?", (KEPT_UPLOADS,))
 
 
-def _begin_epoch(db: Database, ledger: Ledger, reason: str) -> str:
-    """A new epoch; what some destination had not acknowledged is written there again."""
+def renew(db: Database, ledger: Ledger, reason: str) -> str:
+    """Begin a new epoch, on the writer's thread; what some destination had not acknowledged is written there again."""
     numbering = ledger.numbering
     old, last_line = numbering.epoch, numbering.line
     (acked,) = db.execute(

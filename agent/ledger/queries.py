@@ -280,3 +280,9 @@ def latest_rejects(db: Database, since_ms: int) -> list[LatestReject]:
 def newest_recorded_ms(db: Database) -> int:
     row = db.execute("SELECT recorded_ms FROM event ORDER BY line DESC LIMIT 1").fetchone()
     return int(row[0]) if row else 0
+
+
+def epoch_began_ms(db: Database, reason: str) -> int:
+    """When the newest epoch with this reason began; 0 where there is none."""
+    (began_ms,) = db.execute("SELECT coalesce(max(started_at_ms), 0) FROM epoch WHERE reason = ?", (reason,)).fetchone()
+    return int(began_ms)

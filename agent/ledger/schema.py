@@ -188,3 +188,9 @@ def receipts(db: Database) -> None:
         " signature BLOB NOT NULL, PRIMARY KEY (destination, epoch, last, first)) STRICT, WITHOUT ROWID"
     )
     db.execute("CREATE TABLE platform_key (key TEXT PRIMARY KEY, public BLOB NOT NULL) STRICT, WITHOUT ROWID")
+
+
+@migrations()
+def machine(db: Database) -> None:
+    """The machine that the ledger lies on (`agent.ledger.machine`)."""
+    db.execute("CREATE TABLE machine (id INTEGER PRIMARY KEY CHECK (id = 1), fingerprint TEXT NOT NULL) STRICT")

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from agent.config.tables import Config, Destination
 from agent.garbage import collect_seldom
+from agent.ledger import machine
 from agent.ledger.errors import LedgerError
 from agent.ledger.feed import LedgerFeed
 from agent.ledger.outbox import LedgerOutbox
@@ -64,6 +65,8 @@ class Agent:
         self.ledger = Ledger.open(config.ledger, config.site, config.metering)
         if self.ledger.quarantined:
             log.error("an unreadable ledger was set aside as %s; a new one was begun", self.ledger.quarantined)
+        if self.ledger.do(lambda db: machine.settle(db, self.ledger, machine.fingerprint())).result():
+            log.error("this ledger comes from another machine: a new epoch was begun")
         self.outbox = LedgerOutbox(self.ledger, config.site.id, config.site.urn)
         self.feed = LedgerFeed(
             self.ledger, frozenset(one.name for one in config.destinations if one.settings.start == "newest")

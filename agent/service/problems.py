@@ -74,6 +74,12 @@ CODES: dict[str, Code] = {
         "The file at ledger.path was no readable ledger. It was moved aside, untouched, and a new one was begun.",
         "Keep the file for support. Sources that keep their records are read again; the platform knows what it has.",
     ),
+    "cloned": Code(
+        "error",
+        "The ledger comes from another machine",
+        "The disk was copied, or a backup restored on other hardware. Numbering was begun anew, so that nothing is mixed up.",
+        "If the other machine still runs, stop one of them, and enrol this one again with a token of its own.",
+    ),
     "clock_backwards": Code(
         "warning",
         "This machine's clock went backwards",

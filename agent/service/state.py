@@ -11,7 +11,7 @@ import msgspec
 from sqlite_utils import Database
 
 from agent.config.tables import Config
-from agent.ledger import queries
+from agent.ledger import machine, queries
 from agent.ledger.errors import LedgerError
 from agent.ledger.snapshot import PipelineView, Problem, RiskView, Snapshot, SourceView, TodayView, UplinkView
 from agent.ledger.store import open_for_reading
@@ -24,6 +24,7 @@ from uplink.schedule import Schedule
 from uplink.uploader import Standing, UploadReport
 
 REJECTS_SHOWN_MS = RISKS_SHOWN_MS = 24 * 3600 * 1000
+CLONED_SHOWN_MS = 24 * 3600 * 1000
 CLOCK_SLACK_MS = 60_000
 Health = Literal["ok", "attention", "broken", "stopped"]
 _SEVERITY: dict[str, Literal["notice", "warning", "error"]] = {
@@ -74,9 +75,14 @@ class AgentState:
             uplinks = self._uplinks(self._reader)
             today = queries.today(self._reader, now_ms, self.config.site.timezone)
             newest = queries.newest_recorded_ms(self._reader)
+            cloned_ms = queries.epoch_began_ms(self._reader, machine.REASON)
             rejects = queries.latest_rejects(self._reader, now_ms - REJECTS_SHOWN_MS)
             risks = queries.latest_risks(self._reader, now_ms - RISKS_SHOWN_MS)
-        problems = (*self._own_problems(now_ms, newest), *self._reject_problems(rejects), *self._uplink_problems())
+        problems = (
+            *self._own_problems(now_ms, newest, cloned_ms),
+            *self._reject_problems(rejects),
+            *self._uplink_problems(),
+        )
         gravest_first = sorted(problems, key=lambda found: ("error", "warning", "notice").index(found.severity))
         self.problem_codes = tuple(dict.fromkeys(found.code for found in gravest_first))
         return assemble(self.config, now_ms, views, pipeline, uplinks, today, problems, risks)
@@ -102,7 +108,7 @@ class AgentState:
             for view in queries.uplinks(db)
         )
 
-    def _own_problems(self, now_ms: int, newest_ms: int) -> list[Problem]:
+    def _own_problems(self, now_ms: int, newest_ms: int, cloned_ms: int) -> list[Problem]:
         found = [
             problem(s.standing.code, s.source.name, s.standing.text, s.standing.hint, s.standing.since_ms)
             for s in self._sources
@@ -113,6 +119,8 @@ class AgentState:
             found.append(problem(trouble.code, "", str(trouble), trouble.hint, self._ledger.trouble_since_ms))
         if self._ledger.quarantined:
             found.append(problem("ledger_quarantined", "", f"It is kept as {self._ledger.quarantined}."))
+        if 0 <= now_ms - cloned_ms < CLONED_SHOWN_MS:
+            found.append(problem("cloned", since_ms=cloned_ms))
         if newest_ms > now_ms + CLOCK_SLACK_MS:
             found.append(problem("clock_backwards"))
         if not self._schedules:
