@@ -1,4 +1,4 @@
-"""How often Python looks for cycles among the objects of the agent."""
+"""How often Python looks for cycles among the objects of the agent, and of the receiver."""
 
 import gc
 

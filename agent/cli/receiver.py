@@ -56,6 +56,7 @@ def receiver(
     cannot be used.
     """
     from agent.cli.logs import start_logging
+    from agent.garbage import collect_seldom
 
     try:
         host, port = split_listen(listen)
@@ -77,6 +78,7 @@ def receiver(
         click.echo(f"pegcount receiver: {in_words(error)}", err=True)
         sys.exit(EX_CONFIG)
     start_logging(Log())
+    collect_seldom()
     sys.exit(asyncio.run(_run(settings)))
 
 
