@@ -53,7 +53,7 @@ def run(settings: Settings) -> Table:
         notes=(
             "Agent and platform are processes of their own on one machine of two processors, over HTTP on loopback; each batch "
             "is durable (fsync) at the platform before it is answered, and its answer at the agent.",
-            "x bare: wall time by that of the two bare steps together, POST, and executemany into the same columns and indexes.",
+            "x bare: wall time by that of two bare steps together, POST, and executemany into the same columns and indexes.",
             f"Of the sites that came back {returned.told.turned_away:,} requests were asked to come again; half of the sites "
             f"were done after {_at(returned.told, 0.5)} s, 99 % after {_at(returned.told, 0.99)} s.",
         ),
