@@ -1,34 +1,31 @@
-"""`pegcount platform`: what operators of the platform's end do at its store: enrolment tokens, agents' keys, certificates.
+"""`pegcount platform`: what operators of the platform's end do at its store: enrolment tokens, agents' keys, certificates,
+operators.
 
 Law: it works on the store itself, so whoever may write there may do all of this; a receiver that runs sees it within seconds.
 """
 
-import asyncio
 import hashlib
 import secrets
 import ssl
 import sys
-import time
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 import msgspec
 
-from agent.cli.common import EX_CONFIG, EX_IOERR, EX_TROUBLE, in_words
+from agent.cli.at_store import all_of, at_store, check_done, day_of, store_option, wall_ms
+from agent.cli.common import EX_CONFIG, in_words
+from agent.cli.operators import operator
 from uplink.receiver.access import CERTIFICATE, Certified
 from uplink.receiver.agents import AgentKey, Agents
 from uplink.receiver.answers import is_site
 from uplink.receiver.enrolling import KIND as TOKEN
 from uplink.receiver.enrolling import USES_MAX, Token
-from uplink.receiver.storage import Document, Documents, StoreUnavailable
+from uplink.receiver.storage import Documents
 from uplink.receiver.tokens import token_hash
 
 TOKEN_BYTES = 32
 DAY_MS = 86_400_000
-T = TypeVar("T")
 
 
 def _site(_context: click.Context, _param: click.Parameter, value: str) -> str:
@@ -37,15 +34,9 @@ def _site(_context: click.Context, _param: click.Parameter, value: str) -> str:
     return value
 
 
-def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--store", required=True, metavar="PATH", help="The receiver's store: a file or a URL.")(
-        command
-    )
-
-
 @click.group()
 def platform() -> None:
-    """Manage the platform's end: who may enrol, and which agents may report.
+    """Manage the platform's end: who may enrol, which agents may report, who may log in.
 
     Works on the receiver's store; a receiver that runs meanwhile sees it within seconds.
     """
@@ -75,10 +66,10 @@ def token() -> None:
 @click.option("--label", default="", metavar="TEXT", help="What it is for; shown in the list.")
 def add_token(store: str, provider: str, site: str, uses: int, days: int, label: str) -> None:
     """Make a token and print it. It is kept as its SHA-256 only: it cannot be shown again."""
-    made, now_ms = secrets.token_urlsafe(TOKEN_BYTES), _now_ms()
+    made, now_ms = secrets.token_urlsafe(TOKEN_BYTES), wall_ms()
     expires_ms = now_ms + days * DAY_MS
     kept = Token(provider=provider, site=site, uses_left=uses, expires_ms=expires_ms, label=label, made_ms=now_ms)
-    _at(store, lambda documents: documents.put(TOKEN, token_hash(made), msgspec.json.encode(kept), 0))
+    at_store(store, lambda documents: documents.put(TOKEN, token_hash(made), msgspec.json.encode(kept), 0))
     click.echo(made)
 
 
@@ -86,12 +77,12 @@ def add_token(store: str, provider: str, site: str, uses: int, days: int, label:
 @store_option
 def list_tokens(store: str) -> None:
     """Print each token's id, uses left, end, site and label."""
-    for document in _at(store, lambda documents: _all(documents, TOKEN)):
+    for document in at_store(store, lambda documents: all_of(documents, TOKEN)):
         kept = msgspec.json.decode(document.body, type=Token)
         uses = f"{kept.uses_left} of {kept.uses_left + len(kept.granted)} uses left"
         site = kept.site or "a new site each"
         click.echo(
-            "\t".join((document.key[:16], uses, f"until {_day(kept.expires_ms)}", kept.provider, site, kept.label))
+            "\t".join((document.key[:16], uses, f"until {day_of(kept.expires_ms)}", kept.provider, site, kept.label))
         )
 
 
@@ -102,10 +93,12 @@ def revoke_token(store: str, token_id: str) -> None:
     """Take a token back, by the first characters of its id. What it enrolled stays enrolled."""
 
     async def revoke(documents: Documents) -> int:
-        found = [each for each in await _all(documents, TOKEN) if len(token_id) >= 8 and each.key.startswith(token_id)]
+        found = [
+            each for each in await all_of(documents, TOKEN) if len(token_id) >= 8 and each.key.startswith(token_id)
+        ]
         return sum([await documents.delete(TOKEN, each.key) for each in found])
 
-    _told(_at(store, revoke), f"there is no token {token_id}; 8 characters of its id are needed")
+    check_done(at_store(store, revoke), f"there is no token {token_id}; 8 characters of its id are needed")
 
 
 @platform.group()
@@ -118,10 +111,10 @@ def agent() -> None:
 @click.option("--site", default="", callback=_site, metavar="ID", help="Only those of this site.")
 def list_agents(store: str, site: str) -> None:
     """Print each key's id, state, site, day of enrolment, machine and version."""
-    for document in _at(store, lambda documents: _all(documents, "agent")):
+    for document in at_store(store, lambda documents: all_of(documents, "agent")):
         key = msgspec.json.decode(document.body, type=AgentKey)
         if site in ("", key.site):
-            day = _day(key.enrolled_ms)
+            day = day_of(key.enrolled_ms)
             click.echo(
                 "\t".join((key.key, key.state, key.site, day, ascii(key.machine)[1:-1], ascii(key.version)[1:-1]))
             )
@@ -132,8 +125,8 @@ def list_agents(store: str, site: str) -> None:
 @click.argument("key")
 def revoke_agent(store: str, key: str) -> None:
     """Take a key's right to report, for good. The machine can be enrolled again with a new token."""
-    changed = _at(store, lambda documents: Agents(documents).change(key, "revoked", _now_ms()))
-    _told(changed is not None, f"there is no key {key}")
+    changed = at_store(store, lambda documents: Agents(documents).change(key, "revoked", wall_ms()))
+    check_done(changed is not None, f"there is no key {key}")
 
 
 @platform.group()
@@ -155,7 +148,7 @@ def add_certificate(store: str, site: str, label: str, file: str) -> None:
         sys.exit(EX_CONFIG)
     digest = hashlib.sha256(der).hexdigest()
     body = msgspec.json.encode(Certified(site=site, label=label))
-    _at(store, lambda documents: documents.put(CERTIFICATE, digest, body))
+    at_store(store, lambda documents: documents.put(CERTIFICATE, digest, body))
     click.echo(digest)
 
 
@@ -163,7 +156,7 @@ def add_certificate(store: str, site: str, label: str, file: str) -> None:
 @store_option
 def list_certificates(store: str) -> None:
     """Print each certificate's SHA-256, site and label."""
-    for document in _at(store, lambda documents: _all(documents, CERTIFICATE)):
+    for document in at_store(store, lambda documents: all_of(documents, CERTIFICATE)):
         kept = msgspec.json.decode(document.body, type=Certified)
         click.echo("\t".join((document.key, kept.site, kept.label)))
 
@@ -173,44 +166,9 @@ def list_certificates(store: str) -> None:
 @click.argument("digest", metavar="SHA256")
 def revoke_certificate(store: str, digest: str) -> None:
     """Take a certificate's right to report."""
-    _told(_at(store, lambda documents: documents.delete(CERTIFICATE, digest)), f"there is no certificate {digest}")
+    check_done(
+        at_store(store, lambda documents: documents.delete(CERTIFICATE, digest)), f"there is no certificate {digest}"
+    )
 
 
-def _at(store: str, action: Callable[[Documents], Awaitable[T]]) -> T:
-    """What `action` gives at the store; ends with 74 where that cannot be used."""
-
-    async def run() -> T:
-        from uplink.receiver.storage.opening import open_storage
-
-        opened = await open_storage(store)
-        try:
-            return await action(opened)
-        finally:
-            await opened.close()
-
-    try:
-        return asyncio.run(run())
-    except StoreUnavailable as error:
-        click.echo(f"pegcount platform: {error}", err=True)
-        sys.exit(EX_IOERR)
-
-
-async def _all(documents: Documents, kind: str) -> list[Document]:
-    found: list[Document] = []
-    while page := await documents.listed(kind, found[-1].key if found else ""):
-        found += page
-    return found
-
-
-def _told(done: object, otherwise: str) -> None:
-    if not done:
-        click.echo(f"pegcount platform: {otherwise}", err=True)
-        sys.exit(EX_TROUBLE)
-
-
-def _day(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d}"
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+platform.add_command(operator)
