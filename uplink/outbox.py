@@ -69,6 +69,15 @@ class UploadLog(Struct, frozen=True, kw_only=True):
     ms: int
 
 
+class Waiting(Struct, frozen=True, kw_only=True):
+    """How many events of the live epoch a destination has not acknowledged, and when the oldest and the newest of them were
+    recorded (0 where there is none)."""
+
+    count: int = 0
+    oldest_ms: int = 0
+    newest_ms: int = 0
+
+
 class Outbox(Protocol):
     async def identity(self) -> Identity: ...
 
@@ -100,9 +109,7 @@ class Outbox(Protocol):
     async def begin_epoch(self, reason: str) -> str:
         """Start a new epoch and return it. `reason` is a problem code (`conflict`)."""
 
-    async def waiting(self, destination: str) -> tuple[int, int]:
-        """How many events of the live epoch this destination has not acknowledged, and when the oldest of them was recorded
-        (milliseconds; 0 where there is none)."""
+    async def waiting(self, destination: str) -> Waiting: ...
 
     async def horizon(self, epoch: str) -> int:
         """The first number still held; 1 where nothing was pruned."""

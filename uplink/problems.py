@@ -182,6 +182,12 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "The platform lost data. Restore it there; what is not acknowledged is kept here meanwhile.",
     ),
     (
+        "clock_wrong",
+        "error",
+        "This machine's clock is not the platform's.",
+        "Check time synchronisation (timedatectl). Times are stored and sent as the clock shows them; nothing is corrected.",
+    ),
+    (
         "events_refused",
         "error",
         "The platform refused some events; they are in quarantine.",

@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from uplink import backoff, receipts, session, status
+from uplink import backoff, clocks, receipts, session, status
 from uplink.backoff import Backoff
 from uplink.batch import (
     EVENT_MAX_BYTES,
@@ -204,16 +204,23 @@ class _Run:
         began_ms = time.monotonic_ns() // 1_000_000
         outcome = await self.shipper.destination.post(await self._with_status(batch))
         self.answer_ms = time.monotonic_ns() // 1_000_000 - began_ms
+        offset_ms = clocks.offset_ms(outcome, self.shipper.clock_ms())
+        if offset_ms is not None:
+            self.shipper.note_clock(offset_ms)
         self.report.batches += 1
         self.report.sent += batch.head.count
         self.report.bytes += len(batch.body)
         return outcome
 
     async def _with_status(self, batch: Batch) -> Batch:
-        count, oldest_ms = await self.outbox.waiting(self.shipper.name)
-        interval_s = self.shipper.pace.interval_ms // 1000
+        waiting = await self.outbox.waiting(self.shipper.name)
         told = msgspec.structs.replace(
-            self.shipper.status(), backlog=count, oldest_s=oldest_ms // 1000, interval_s=interval_s
+            self.shipper.status(),
+            backlog=waiting.count,
+            oldest_s=waiting.oldest_ms // 1000,
+            newest_s=waiting.newest_ms // 1000,
+            interval_s=self.shipper.pace.interval_ms // 1000,
+            clock_offset_s=int(self.shipper.clock_offset_ms / 1000),
         )
         return msgspec.structs.replace(batch, headers={**batch.headers, status.FIELD: status.write(told)})
 

@@ -17,10 +17,11 @@ PROBLEMS_MAX = 10
 
 
 class AgentStatus(Struct, frozen=True, kw_only=True):
-    """`backlog`: events not acknowledged yet; `oldest_s`: when the oldest of them was recorded (Unix time, 0: none).
-    `interval_s`: how often it reports (0: not told). `boot` changes when the machine starts, `monotonic_s` counts from then:
-    with the head's own time they show a clock that was set. `problems`: codes that stand at the site, the gravest first.
-    `policy` is the hash of the policy in force, `policy_outcome` a word for what became of the last one."""
+    """`backlog`: events not acknowledged yet; `oldest_s` and `newest_s`: when the oldest and the newest of them were recorded
+    (Unix time, 0: none). `interval_s`: how often it reports (0: not told). `clock_offset_s`: how far ahead the site's clock was
+    of the platform's, where it was wrong. `boot` changes when the machine starts, `monotonic_s` counts from then: with the
+    head's own time they show a clock that was set. `problems`: codes that stand at the site, the gravest first. `policy` is the
+    hash of the policy in force, `policy_outcome` a word for what became of the last one."""
 
     version: str = ""
     backlog: int = 0
@@ -31,6 +32,8 @@ class AgentStatus(Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
     policy: str = ""
     policy_outcome: str = ""
+    newest_s: int = 0
+    clock_offset_s: int = 0
 
 
 def write(status: AgentStatus) -> str:
@@ -39,6 +42,8 @@ def write(status: AgentStatus) -> str:
         "backlog": status.backlog,
         "oldest": status.oldest_s,
         "interval": status.interval_s,
+        "newest": status.newest_s,
+        "clock-offset": status.clock_offset_s,
         "boot": _word(status.boot),
         "monotonic": status.monotonic_s,
         "problems": " ".join(_word(code) for code in status.problems[:PROBLEMS_MAX]),
@@ -72,6 +77,8 @@ def parse(text: str) -> AgentStatus | None:
 _NAMES = {
     "oldest": "oldest_s",
     "interval": "interval_s",
+    "newest": "newest_s",
+    "clock-offset": "clock_offset_s",
     "monotonic": "monotonic_s",
     "policy-outcome": "policy_outcome",
 }

@@ -15,7 +15,7 @@ from random import Random
 
 from msgspec import Struct
 
-from uplink import backoff
+from uplink import backoff, clocks
 from uplink.backoff import Backoff
 from uplink.problems import CATALOGUE, Problem
 
@@ -70,6 +70,8 @@ class Uploader(ABC):
         self.may_send: Callable[[], bool] = lambda: True
         """Whether these are hours in which events may be sent."""
         self._asked = False
+        self.clock_offset_ms = 0
+        self._clock_wrong_since_ms = 0
         self.report: UploadReport | None = None
         self._running: asyncio.Task[UploadReport] | None = None
 
@@ -114,6 +116,11 @@ class Uploader(ABC):
         self.backoff = backoff.load(await self.stored_backoff())
         return backoff.due_at_ms(self.backoff, self.clock_ms())
 
+    def note_clock(self, offset_ms: int) -> None:
+        """This machine's clock was so far ahead of the platform's. What is no more than lateness is none; see `clocks`."""
+        self.clock_offset_ms = offset_ms if abs(offset_ms) >= clocks.WRONG_MS else 0
+        self._clock_wrong_since_ms = (self._clock_wrong_since_ms or self.clock_ms()) if self.clock_offset_ms else 0
+
     def note_refused(self, count: int) -> None:
         """So many events went to quarantine."""
         self.refused_since_ms = self.refused_since_ms or self.clock_ms()
@@ -128,6 +135,9 @@ class Uploader(ABC):
         recently = 0 <= self.clock_ms() - renewed_at_ms < CONFLICT_SHOWN_MS
         if recently and self.backoff.problem != "conflict":
             standing.append(_standing("conflict", renewed_at_ms, ""))
+        if self._clock_wrong_since_ms:
+            detail = clocks.in_words(self.clock_offset_ms)
+            standing.append(_standing("clock_wrong", self._clock_wrong_since_ms, detail))
         if self.refused:
             standing.append(_standing("events_refused", self.refused_since_ms, f"{self.refused} since the start"))
         return sorted(standing, key=lambda each: ("critical", "error", "warning").index(each.problem.severity))

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 from agent.ledger.store import is_damage, open_for_reading
 from agent.ledger.writer import Ledger
 from uplink.events import CHAIN_START
-from uplink.outbox import Chunk, Cursor, Identity, Refusal, UploadLog
+from uplink.outbox import Chunk, Cursor, Identity, Refusal, UploadLog, Waiting
 from uplink.receipts import Receipted
 
 KEPT_UPLOADS = 500
@@ -80,7 +80,7 @@ class LedgerOutbox(Reading):
     async def horizon(self, epoch: str) -> int:
         return await self._read_with(lambda db: _horizon(db, epoch))
 
-    async def waiting(self, destination: str) -> tuple[int, int]:
+    async def waiting(self, destination: str) -> Waiting:
         return await self._read_with(lambda db: _waiting(db, destination))
 
     # --- changing
@@ -133,7 +133,7 @@ def _cursor(db: Database, destination: str) -> Cursor:
     return Cursor(epoch=epoch, acked_through=row[1], chain=row[2], backoff=row[3])
 
 
-def _waiting(db: Database, destination: str) -> tuple[int, int]:
+def _waiting(db: Database, destination: str) -> Waiting:
     row = db.execute(
         "SELECT after_line + acked_through, (SELECT coalesce(max(line), 0) FROM event) FROM destination"
         " JOIN epoch ON epoch.n = destination.epoch WHERE name = ?",
@@ -141,9 +141,11 @@ def _waiting(db: Database, destination: str) -> tuple[int, int]:
     ).fetchone()
     acked, last = row or (0, 0)
     if last <= acked:
-        return 0, 0
-    (oldest_ms,) = db.execute("SELECT recorded_ms FROM event WHERE line > ? ORDER BY line LIMIT 1", (acked,)).fetchone()
-    return last - acked, oldest_ms
+        return Waiting()
+    recorded = "SELECT recorded_ms FROM event WHERE line > ? ORDER BY line"
+    (oldest_ms,) = db.execute(f"{recorded} LIMIT 1", (acked,)).fetchone()
+    (newest_ms,) = db.execute(f"{recorded} DESC LIMIT 1", (acked,)).fetchone()
+    return Waiting(count=last - acked, oldest_ms=oldest_ms, newest_ms=newest_ms)
 
 
 def _chunk(db: Database, epoch: str, after: int, max_events: int, max_bytes: int) -> Chunk:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -114,10 +115,10 @@ async def line_to(receiver: RunningReceiver) -> AsyncIterator[Line]:
 
 
 class Clock:
-    """A wall clock that stands still until it is moved."""
+    """A wall clock that stands still until it is moved; right at first, as the receiver's is."""
 
-    def __init__(self, now_ms: int = 1_795_000_000_000) -> None:
-        self.now_ms = now_ms
+    def __init__(self, now_ms: int = 0) -> None:
+        self.now_ms = now_ms or time.time_ns() // 1_000_000
 
     def __call__(self) -> int:
         return self.now_ms

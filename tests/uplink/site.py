@@ -6,7 +6,7 @@ The events are written by hand here, not by `uplink.events.encode`, so that the 
 import hashlib
 import json
 
-from uplink.outbox import Chunk, Cursor, Identity, Refusal, UploadLog
+from uplink.outbox import Chunk, Cursor, Identity, Refusal, UploadLog, Waiting
 from uplink.receipts import Receipted
 
 START = bytes(32)
@@ -135,9 +135,10 @@ class MemoryOutbox:
             self._store(each)
         return self.epoch
 
-    async def waiting(self, destination: str) -> tuple[int, int]:
+    async def waiting(self, destination: str) -> Waiting:
         count = len(self.bodies) - self.acked
-        return count, 1_763_632_801_000 if count else 0
+        at_ms = 1_763_632_801_000 if count else 0
+        return Waiting(count=count, oldest_ms=at_ms, newest_ms=at_ms)
 
     async def horizon(self, epoch: str) -> int:
         return self.pruned + 1

@@ -41,7 +41,8 @@ MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 
 
 def codes(shipper: Shipper) -> list[str]:
-    return [each.problem.code for each in shipper.problems()]
+    """But for the clock, which these tests move."""
+    return [each.problem.code for each in shipper.problems() if each.problem.code != "clock_wrong"]
 
 
 def body_of(request: bytes) -> bytes:
