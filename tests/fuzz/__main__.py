@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from tests.fuzz.judge import judge, kept
+from tests.fuzz.judge import SLOW_S, judge, kept
 from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import TARGETS
 
@@ -27,13 +27,13 @@ def main() -> int:
     return bool(found)
 
 
-def own(name: str, inputs: int, seconds: float, seed: int) -> int:
+def own(name: str, inputs: int, seconds: float, seed: int, slow_s: float = SLOW_S) -> int:
     """How many findings there were, each from another place."""
     target, chance = TARGETS[name], random.Random(seed)
     seeds, places = target.seeds(), set()
     began, tried = time.monotonic(), 0
     while tried < inputs and (tried % 256 or time.monotonic() - began < seconds):
-        finding = judge(target, mutated(seeds, chance, target))
+        finding = judge(target, mutated(seeds, chance, target), slow_s)
         tried += 1
         if finding is not None and finding.place not in places:
             places.add(finding.place)

@@ -17,10 +17,9 @@ from collectors.sip.packets import SipPacket
 from collectors.sip.tracker import Tracker
 from tests.collectors.sip.flows import PBX, START_US, at, phone
 from tests.fuzz.adversarial import MESSAGES, STREAMS
-from tests.fuzz.judge import SLOW_S
+from tests.fuzz.judge import SLACK, SLOW_S
 
 SIZE_BYTES = 65_000
-SLACK = 4
 TRIES = 3
 SEGMENT_BYTES = 1_400
 
