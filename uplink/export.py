@@ -3,6 +3,7 @@
     {"pegcount":"export",...}     what it is: format, site, period, the program's version
     {"pegcount":"epoch",...}      a `Span`; then its events, each the line that the site stored and sent
     {"pegcount":"chain",...}      the chain value there, at least after every MARK_EVERY events
+    {"pegcount":"receipt",...}    the platform's, behind the last event that it is for
     {"pegcount":"end",...}        counts and sums
     {"pegcount":"seal",...}       the SHA-256 of the file up to here, as a gzip member of its own
 
@@ -22,6 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from uplink.proof import Mismatch, Proof, Proved, Span, Sum
+from uplink.receipts import Receipted
 
 FORMAT = 1
 MARK_EVERY = 100
@@ -51,15 +53,20 @@ class Chain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     chain: bytes
 
 
+class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="pegcount", tag="receipt"):
+    receipt: Receipted
+
+
 class End(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="pegcount", tag="end"):
     events: int
+    receipts: int
     sums: list[Sum]
 
 
 _TAG = b'{"pegcount":'
 """How a line begins that is no event: an event begins with its id."""
 _json = msgspec.json.Encoder().encode
-_Own = Title | Epoch | Chain | End
+_Own = Title | Epoch | Chain | Receipt | End
 _decoder: msgspec.json.Decoder[_Own] = msgspec.json.Decoder(_Own)
 
 
@@ -84,8 +91,11 @@ class Writer:
             self._unmarked = 0
             self._line(_json(Chain(sequence=sequence, chain=chain)))
 
+    def receipt(self, receipt: Receipted) -> None:
+        self._line(_json(Receipt(receipt=receipt)))
+
     def end(self, proved: Proved) -> None:
-        self._line(_json(End(events=proved.events, sums=proved.sums)))
+        self._line(_json(_end(proved)))
         self._put(self._packer.flush())
         self._file.write(seal(self._sha256.digest()))
 
@@ -114,11 +124,11 @@ class Checked(Struct, frozen=True, kw_only=True):
     proved: Proved
 
 
-def check(file: BinaryIO) -> Checked:
-    """Read an export to its end. `file` can seek. Raises Mismatch and OSError."""
+def check(file: BinaryIO, trusted: frozenset[str] = frozenset()) -> Checked:
+    """Read an export to its end. `file` can seek; `trusted` as in `Proof`. Raises Mismatch and OSError."""
     lines = _lines(file)
     title = _title(next(lines, b""))
-    proof = Proof(title.site)
+    proof = Proof(title.site, trusted)
     ended: End | None = None
     for line in lines:
         if ended:
@@ -131,6 +141,8 @@ def check(file: BinaryIO) -> Checked:
                 proof.span(span)
             case Chain(sequence=sequence, chain=chain):
                 proof.chain(sequence, chain, "the export")
+            case Receipt(receipt=receipt):
+                proof.receipt(receipt)
             case End() as ended:
                 pass
             case Title():
@@ -142,9 +154,13 @@ def _counted(proof: Proof, ended: End | None) -> Proved:
     proved = proof.result()
     if ended is None:
         raise proof.mismatch("what follows", "more lines", "the end of the file")
-    if (ended.events, ended.sums) != (proved.events, proved.sums):
-        raise Mismatch("the sums at the end", proved.sums, ended.sums)
+    if ended != _end(proved):
+        raise Mismatch("counts and sums at the end", _end(proved), ended)
     return proved
+
+
+def _end(proved: Proved) -> End:
+    return End(events=proved.events, receipts=proved.receipts, sums=proved.sums)
 
 
 def _title(line: bytes) -> Title:

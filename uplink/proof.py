@@ -18,6 +18,8 @@ import msgspec
 from msgspec import Struct
 
 from uplink.events import CHAIN_START, EventHead, chain_next, decode_head
+from uplink.keys import key_id
+from uplink.receipts import Receipted, holds
 
 _exact = Context(prec=64)
 """18 digits before the point and 12 behind it, summed up over 10^30 events."""
@@ -59,19 +61,28 @@ class Sum(Struct, frozen=True, kw_only=True):
 
 
 class Proved(Struct, frozen=True, kw_only=True):
-    """What fits together. `spans` as they were stated."""
+    """What fits together. `spans` as they were stated. So many `receipts` hold, made by `keys`; `receipted` is the last event
+    of the last span that has one, or 0."""
 
     site: str
     events: int
     spans: list[Span]
     sums: list[Sum]
+    receipts: int = 0
+    receipted: int = 0
+    keys: list[str] = []
 
 
 class Proof:
-    """Give it the parts in their order, then ask for the `result`. Each call raises Mismatch."""
+    """Give it the parts in their order, then ask for the `result`. Each call raises Mismatch. `trusted`: ids of the keys that
+    the platform's receipts are made by; any key where none is named."""
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, trusted: frozenset[str] = frozenset()) -> None:
         self.site = site
+        self._trusted = trusted
+        self._receipts = 0
+        self._receipted: int | None = None
+        self._keys: set[str] = set()
         self._place = f":site:{site}"
         self._spans: list[Span] = []
         self._events = 0
@@ -87,6 +98,7 @@ class Proof:
             raise Mismatch("the chain before the first event", CHAIN_START, span.prev, span.epoch, 1)
         self._spans.append(span)
         self._sequence, self._chain = span.first - 1, span.prev
+        self._receipted = None
 
     def event(self, body: bytes) -> EventHead:
         """The next event of the span."""
@@ -116,10 +128,35 @@ class Proof:
         if chain != self._chain:
             raise self.mismatch(f"the chain of {by}", self._chain, chain)
 
+    def receipt(self, receipt: Receipted) -> None:
+        """Of the batch or heartbeat that ended where we are. After the first receipt of a span no event is without one."""
+        self.chain(receipt.last, receipt.chain, "the receipt")
+        if key_id(receipt.public) != receipt.key:
+            raise self.mismatch("the key of the receipt", receipt.key, key_id(receipt.public))
+        if self._trusted and receipt.key not in self._trusted:
+            raise self.mismatch("the key of the receipt", " or ".join(sorted(self._trusted)), receipt.key)
+        if not holds(self.site, self._spans[-1].epoch, receipt):
+            raise self.mismatch("the signature of the receipt", f"one by {receipt.key}", receipt.signature)
+        if self._receipted is not None and receipt.first > self._receipted + 1:
+            raise self.mismatch(
+                "the receipt", f"one for event {self._receipted + 1}", f"the next, from {receipt.first} on"
+            )
+        self._receipts += 1
+        self._receipted = receipt.last
+        self._keys.add(receipt.key)
+
     def result(self) -> Proved:
         if self._spans:
             self._end_span()
-        return Proved(site=self.site, events=self._events, spans=self._spans, sums=self._summed())
+        return Proved(
+            site=self.site,
+            events=self._events,
+            spans=self._spans,
+            sums=self._summed(),
+            receipts=self._receipts,
+            receipted=self._receipted or 0,
+            keys=sorted(self._keys),
+        )
 
     def mismatch(self, what: str, expected: object, found: object) -> Mismatch:
         """One at the event where we are."""

@@ -33,12 +33,24 @@ def period_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @period_options
 @click.option("--json", "as_json", is_flag=True, help="The outcome as one JSON object.")
+@click.option(
+    "--platform-key",
+    "keys",
+    multiple=True,
+    metavar="ID",
+    help="Take receipts by this key only (the platform's GET /v1/keys tells its id); else those of the enrolment, or any.",
+)
 @config_option
 @click.argument("export", required=False, metavar="[EXPORT]", type=click.Path(path_type=Path))
 def verify(
-    since: datetime | None, until: datetime | None, as_json: bool, config_path: str, export: Path | None
+    since: datetime | None,
+    until: datetime | None,
+    as_json: bool,
+    keys: tuple[str, ...],
+    config_path: str,
+    export: Path | None,
 ) -> None:
-    """Work the chain of events out again and tell whether it holds.
+    """Work the chain of events and the platform's receipts out again and tell whether they hold.
 
     Reads the ledger, be the agent running or not, or the file EXPORT, which `pegcount export` wrote, on any machine and
     without a configuration. Prints the epochs with their last chain value and the sums by meter, or the first thing that
@@ -48,7 +60,12 @@ def verify(
     if export and (since or until):
         raise click.UsageError("an export is verified whole: --from and --to are for the ledger")
     try:
-        proved = _of_export(export) if export else _of_ledger(loaded(config_path), since, until)
+        if export:
+            proved = _of_export(export, frozenset(keys))
+        else:
+            config = loaded(config_path)
+            trusted = frozenset(keys) or _enrolled_keys(config)
+            proved = _proved(config, _period(config, since, until), trusted=trusted)
     except Mismatch as mismatch:
         click.echo(_mismatch_json(mismatch) if as_json else f"does not hold: {mismatch}")
         sys.exit(EX_TROUBLE)
@@ -88,7 +105,7 @@ def export(since: datetime | None, until: datetime | None, output: Path | None, 
     try:
         with aside.open("wb") as file:
             writer = exports.Writer(file, title)
-            proved = _proved(config, period, writer)
+            proved = _proved(config, period, writer, _enrolled_keys(config))
             writer.end(proved)
         aside.replace(output)
     except Mismatch as mismatch:
@@ -105,6 +122,11 @@ def in_lines(proved: Proved) -> str:
     lines = [f"site {proved.site}: {proved.events:,} events, all hold"]
     for span in proved.spans:
         lines.append(f"epoch {span.epoch}: events {span.first} to {span.last}, chain {span.chain.hex()}")
+    if proved.receipts:
+        through = f"the last one for event {proved.receipted}" if proved.receipted else "none in the last epoch"
+        lines.append(f"receipts: {proved.receipts:,} by key {', '.join(proved.keys)}, {through}")
+    else:
+        lines.append("receipts: none")
     lines += [f"{each.meter}: {each.quantity} {each.unit} in {each.events:,} events" for each in proved.sums]
     return "\n".join(lines)
 
@@ -114,18 +136,25 @@ def _mismatch_json(mismatch: Mismatch) -> str:
     return msgspec.json.encode({"holds": False, "mismatch": told}).decode()
 
 
-def _of_export(path: Path) -> Proved:
+def _enrolled_keys(config: Config) -> frozenset[str]:
+    from uplink.identity import identity_folder, read_enrolment
+    from uplink.line import CredentialsUnreadable
+
+    try:
+        enrolment = read_enrolment(identity_folder(config.ledger.path))
+    except CredentialsUnreadable as error:
+        _fail(EX_IOERR, str(error))
+    return frozenset(each.key for each in enrolment.answer.platform_keys) if enrolment else frozenset()
+
+
+def _of_export(path: Path, trusted: frozenset[str]) -> Proved:
     from uplink.export import check
 
     try:
         with path.open("rb") as file:
-            return check(file).proved
+            return check(file, trusted).proved
     except OSError as error:
         _fail(EX_NOINPUT, in_words(error))
-
-
-def _of_ledger(config: Config, since: datetime | None, until: datetime | None) -> Proved:
-    return _proved(config, _period(config, since, until))
 
 
 def _period(config: Config, since: datetime | None, until: datetime | None) -> "Period":
@@ -137,7 +166,9 @@ def _period(config: Config, since: datetime | None, until: datetime | None) -> "
     return Period(since_ms=bounds(since)[0] if since else 0, until_ms=bounds(until)[1] if until else MS_MAX)
 
 
-def _proved(config: Config, period: "Period", taker: "Taker | None" = None) -> Proved:
+def _proved(
+    config: Config, period: "Period", taker: "Taker | None" = None, trusted: frozenset[str] = frozenset()
+) -> Proved:
     from agent.ledger.proving import prove
     from agent.ledger.store import open_for_reading
 
@@ -146,7 +177,7 @@ def _proved(config: Config, period: "Period", taker: "Taker | None" = None) -> P
     except LedgerError as error:
         _fail(EX_NOINPUT, f"{error}. {error.hint}")
     try:
-        return prove(db, config.site.id, period, taker)
+        return prove(db, config.site.id, period, taker, trusted)
     except sqlite3.Error as error:
         _fail(EX_IOERR, f"{config.ledger.path}: {error}")
     finally:

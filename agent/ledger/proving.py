@@ -8,6 +8,7 @@ Laws
 Pruning leaves what is not acknowledged and the last line that is, so that the chain value of each cursor is always there.
 """
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from sqlite_utils import Database
 
 from uplink.events import CHAIN_START, instant
 from uplink.proof import Mismatch, Proof, Proved, Span
+from uplink.receipts import Receipted
 
 MS_MAX = (1 << 63) - 1
 
@@ -33,6 +35,8 @@ class Taker(Protocol):
 
     def event(self, body: bytes, sequence: int, chain: bytes) -> None: ...
 
+    def receipt(self, receipt: Receipted) -> None: ...
+
 
 class _Epoch(Struct, frozen=True):
     """A row of `epoch`; `end` is the last line of it."""
@@ -45,26 +49,29 @@ class _Epoch(Struct, frozen=True):
     end: int
 
 
-def prove(db: Database, site: str, period: Period, taker: Taker | None = None) -> Proved:
-    """What the ledger holds of `period`, proved, and handed to `taker` as it goes. Raises Mismatch, and sqlite3.Error where
-    the file cannot be read."""
+def prove(
+    db: Database, site: str, period: Period, taker: Taker | None = None, trusted: frozenset[str] = frozenset()
+) -> Proved:
+    """What the ledger holds of `period`, proved, and handed to `taker` as it goes; `trusted` as in `Proof`. Raises Mismatch,
+    and sqlite3.Error where the file cannot be read."""
     db.execute("BEGIN")
     try:
-        return _Proving(db, site, taker).over(period)
+        return _Proving(db, taker, Proof(site, trusted)).over(period)
     finally:
         db.execute("ROLLBACK")
 
 
 class _Proving:
-    def __init__(self, db: Database, site: str, taker: Taker | None) -> None:
+    def __init__(self, db: Database, taker: Taker | None, proof: Proof) -> None:
         self._db = db
         self._taker = taker
-        self._proof = Proof(site)
+        self._proof = proof
         self._oldest, self._newest = self._range(Period())
 
     def over(self, period: Period) -> Proved:
         epochs = self._epochs()
         self._acknowledged(epochs[-1])
+        self._receipted(epochs)
         low, high = self._range(period)
         if high or not self._newest:
             for epoch in epochs:
@@ -100,6 +107,32 @@ class _Proving:
         if through > self._newest:
             raise Mismatch("the last event of the ledger, by line", f"{through} or more", self._newest)
 
+    def _receipted(self, epochs: list[_Epoch]) -> None:
+        """Each receipt has its epoch, its destination and its last event here, and none is missing at the end."""
+        ends = {epoch.n: epoch.end - epoch.after_line for epoch in epochs}
+        rows = self._db.execute(
+            "SELECT destination, receipt.epoch, max(last), acked_through, destination.epoch FROM receipt"
+            " LEFT JOIN destination ON name = destination GROUP BY destination, receipt.epoch"
+        )
+        for destination, n, last, acked, at in rows.fetchall():
+            if acked is None or last > ends.get(n, -1):
+                raise Mismatch(
+                    "the receipt's last event", f"at most {ends.get(n, 0)}", f"{last} of {destination}, epoch {n}"
+                )
+            if n == at and last < acked:
+                raise Mismatch(f"the last receipt of {destination}", acked, last, epochs[-1].id, last)
+
+    def _receipts(self, epoch: _Epoch, first: int, last: int) -> Iterator[Receipted]:
+        """Those that end from before event `first` to `last`, in the order of where they end."""
+        rows = self._db.execute(
+            "SELECT first, last, prev, chain, server_time, receipt.key, coalesce(public, x''), signature FROM receipt"
+            " LEFT JOIN platform_key ON platform_key.key = receipt.key"
+            " WHERE epoch = ? AND last BETWEEN ? AND ? ORDER BY last, first",
+            (epoch.n, first - 1, last),
+        )
+        for row in rows:
+            yield Receipted(**dict(zip(Receipted.__struct_fields__, row, strict=True)))
+
     def _over_epoch(self, epoch: _Epoch, first: int, last: int) -> None:
         if first == self._oldest and first > epoch.after_line + 1:
             first += 1
@@ -116,9 +149,10 @@ class _Proving:
         self._proof.span(span)
         if self._taker:
             self._taker.span(span)
-        self._over_lines(epoch, first, last)
+        self._over_lines(epoch, first, last, _Receipts(self._receipts(epoch, span.first, span.last)))
 
-    def _over_lines(self, epoch: _Epoch, first: int, last: int) -> None:
+    def _over_lines(self, epoch: _Epoch, first: int, last: int, receipts: "_Receipts") -> None:
+        self._take(receipts.at(first - epoch.after_line - 1))
         rows = self._db.execute(
             "SELECT line, id, epoch, recorded_ms, chain, body FROM event WHERE line BETWEEN ? AND ? ORDER BY line",
             (first, last),
@@ -134,6 +168,13 @@ class _Proving:
             self._proof.chain(sequence, chain, "the ledger")
             if self._taker:
                 self._taker.event(body, sequence, chain)
+            self._take(receipts.at(sequence))
+
+    def _take(self, receipts: list[Receipted]) -> None:
+        for receipt in receipts:
+            self._proof.receipt(receipt)
+            if self._taker:
+                self._taker.receipt(receipt)
 
     def _chain_of(self, epoch: _Epoch, line: int) -> bytes:
         """What the ledger says. Raises Mismatch where the event is missing; what was pruned was proved to the platform."""
@@ -144,3 +185,18 @@ class _Proving:
             sequence = line - epoch.after_line
             raise Mismatch("the event", "to be in the ledger", "nothing", epoch.id, sequence)
         return bytes(row[0])
+
+
+class _Receipts:
+    """Those of an epoch, given out as the events that they end at come by."""
+
+    def __init__(self, rows: Iterator[Receipted]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    def at(self, sequence: int) -> list[Receipted]:
+        found: list[Receipted] = []
+        while self._next and self._next.last == sequence:
+            found.append(self._next)
+            self._next = next(self._rows, None)
+        return found

@@ -12,16 +12,36 @@ from hypothesis import strategies as st
 from tests.uplink.site import START, chain_of, event_body
 from uplink.events import chain_next
 from uplink.export import Title, Writer, check, seal
+from uplink.keys import PrivateKey
 from uplink.proof import Mismatch, Proof, Span
+from uplink.receipts import Receipted, receipt_text
 
 SITE = "site-1"
+TIME = "2026-11-20T10:00:02.000Z"
+PLATFORM = PrivateKey.make()
 
 
 def events(epoch: str, count: int) -> list[bytes]:
     return [event_body(SITE, epoch, seq, quantity=f"0.{seq % 7}") for seq in range(1, count + 1)]
 
 
-def exported(*epochs: tuple[str, list[bytes]]) -> bytes:
+def receipt(epoch: str, first: int, bodies: list[bytes], key: PrivateKey = PLATFORM) -> Receipted:
+    """For all events of `bodies` from `first` on."""
+    prev, chain = chain_of(bodies[: first - 1]), chain_of(bodies)
+    signed = key.sign(receipt_text(SITE, epoch, first, len(bodies), prev, chain, TIME))
+    return Receipted(
+        first=first,
+        last=len(bodies),
+        prev=prev,
+        chain=chain,
+        server_time=TIME,
+        key=key.id,
+        public=key.public,
+        signature=signed,
+    )
+
+
+def exported(*epochs: tuple[str, list[bytes]], key: PrivateKey = PLATFORM) -> bytes:
     """As `pegcount export` would write it, but for the ledger."""
     file = io.BytesIO()
     writer, proof = Writer(file, Title(site=SITE, program="1.2.3")), Proof(SITE)
@@ -43,6 +63,10 @@ def exported(*epochs: tuple[str, list[bytes]]) -> bytes:
             chain = chain_next(chain, body)
             proof.event(body)
             writer.event(body, seq, chain)
+            if seq in (130, len(bodies)):
+                held = receipt(epoch, 131 if seq > 130 else 1, bodies[:seq], key)
+                proof.receipt(held)
+                writer.receipt(held)
     writer.end(proof.result())
     return file.getvalue()
 
@@ -79,8 +103,11 @@ def test_it_says_what_it_holds_and_any_tool_reads_it() -> None:
         "export",
         "epoch",
         "chain",
+        "receipt",
         "chain",
+        "receipt",
         "epoch",
+        "receipt",
         "end",
         "seal",
     ]
@@ -130,7 +157,7 @@ def test_lines_that_were_changed_left_out_doubled_or_moved_are_found_under_a_rig
         return
     # What the chain does not cover says nothing of an event: the title, and a chain value less.
     assert checked.proved == check(io.BytesIO(WHOLE)).proved
-    assert first == 0 or (deed == "leave out" and lines_of(WHOLE)[first].startswith(b'{"pegcount":"chain"'))
+    assert first == 0 or (deed in ("leave out", "double") and lines_of(WHOLE)[first].startswith(b'{"pegcount":"chain"'))
 
 
 def test_it_is_found_to_the_hundred_events() -> None:
@@ -139,6 +166,15 @@ def test_it_is_found_to_the_hundred_events() -> None:
     lines[place] = lines[place].replace(b'"quantity":"0.3"', b'"quantity":"0.4"')
     found = mismatch(resealed(lines))
     assert (found.epoch, found.sequence, found.what) == ("e-1", 200, "the chain of the export")
+
+
+def test_what_somebody_made_up_wholly_has_not_the_platforms_receipts() -> None:
+    made_up = [event_body(SITE, "e-1", seq, quantity="0.0") for seq in range(1, 251)]
+    forged = exported(("e-1", made_up), key=PrivateKey.make())
+    assert check(io.BytesIO(forged)).proved.receipts == 2
+    with pytest.raises(Mismatch, match="the key of the receipt"):
+        check(io.BytesIO(forged), frozenset([PLATFORM.id]))
+    assert check(io.BytesIO(WHOLE), frozenset([PLATFORM.id])).proved.keys == [PLATFORM.id]
 
 
 @pytest.mark.parametrize("data", [b"", b"no export", gzip.compress(b'{"hello": 1}\n'), b"PK\x03\x04" * 100])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,14 +17,23 @@ from agent.ledger.retention import prune_events
 from agent.ledger.store import open_for_reading
 from collectors.contract import Batch
 from tests.agent.ledger.desk import NOON_MS, SITE, Clock, open_ledger, row
+from uplink.batch import Head
+from uplink.keys import PrivateKey
 from uplink.proof import Mismatch, Proved
+from uplink.receipts import check, countersign, receipt_text
 
-COLUMNS = ("line", "id", "epoch", "recorded_ms", "chain", "body")
+COLUMNS = {
+    "event": ("line", "id", "epoch", "recorded_ms", "chain", "body"),
+    "receipt": ("destination", "epoch", "first", "last", "prev", "chain", "server_time", "key", "signature"),
+    "platform_key": ("key", "public"),
+}
+PLATFORM = PrivateKey.make()
+TIME = "2026-11-20T18:00:00.000Z"
 
 
 def made(folder: Path) -> Path:
-    """Two epochs: ten calls in the first, acknowledged through event 12; what was not is in the second again, with two more
-    calls a day later."""
+    """Two epochs: ten calls in the first, acknowledged through event 12 in two batches, with a heartbeat before and behind
+    them; what was not is in the second again, with two more calls a day later, three events acknowledged."""
     ledger = open_ledger(folder)
     clock = ledger.clock_ms
     assert isinstance(clock, Clock)
@@ -34,16 +44,35 @@ def made(folder: Path) -> Path:
         clock.now_ms += 6000
         await ledger.sink("desk").put(Batch(source_time_ms=clock.now_ms))
 
+    async def acknowledge(outbox: LedgerOutbox, first: int, last: int) -> None:
+        epoch = (await outbox.identity()).epoch
+        chunk = await outbox.read(epoch, first - 1, last - first + 1, 1 << 20)
+        head = Head(
+            epoch=epoch,
+            first=first,
+            last=last,
+            count=len(chunk.bodies),
+            prev=chunk.prev,
+            chain=chunk.chain,
+            head_time_s=1,
+        )
+        answer = msgspec.json.encode({"server_time": TIME, "receipt": countersign(PLATFORM, SITE.id, head, TIME)})
+        receipt = check(SITE.id, head, last, answer, {PLATFORM.id: PLATFORM.public})
+        await outbox.acknowledge("platform", epoch, last, [], answer, receipt)
+
     async def run() -> None:
         await fill("abcdefghij", 0)
         outbox = LedgerOutbox(ledger, SITE.id, SITE.urn)
-        first = (await outbox.identity()).epoch
         await outbox.cursor("platform")
-        await outbox.acknowledge("platform", first, 12, [], b"")
-        second = await outbox.begin_epoch("conflict")
+        await acknowledge(outbox, 1, 0)
+        await acknowledge(outbox, 1, 5)
+        await acknowledge(outbox, 6, 12)
+        await acknowledge(outbox, 13, 12)
+        await outbox.begin_epoch("conflict")
         clock.now_ms += 86_400_000
         await fill("kl", 86_400)
-        await outbox.acknowledge("platform", second, 3, [], b"")
+        await outbox.cursor("platform")
+        await acknowledge(outbox, 1, 3)
         outbox.close()
 
     asyncio.run(run())
@@ -86,7 +115,7 @@ def test_epochs_chains_and_sums_are_worked_out_anew(ledger: Path) -> None:
     assert second.after_epoch == first.epoch
     assert second.after_chain == first.chain
     assert found.events == first.last + second.last
-    # Ten calls in the first epoch, of which the second repeats some, and two more: 12 calls, and what stands twice.
+    assert (found.receipts, found.receipted, found.keys) == (5, 3, [PLATFORM.id])
     assert {each.meter for each in found.sums} >= {"call", "voice.minutes", "seat.day"}
 
 
@@ -108,25 +137,28 @@ def test_a_ledger_that_has_nothing_yet_holds(tmp_path: Path) -> None:
     assert (found.events, [span.last for span in found.spans]) == (0, [0])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_any_flipped_byte_of_an_events_row_is_found(ledger: Path, data: st.DataObject) -> None:
+def test_any_flipped_byte_of_an_event_a_receipt_or_a_key_is_found(ledger: Path, data: st.DataObject) -> None:
+    table = data.draw(st.sampled_from(["event", "event", "receipt", "receipt", "platform_key"]))
+    column = data.draw(st.sampled_from(COLUMNS[table]))
     with closing(sqlite3.connect(ledger)) as db:
-        line, *values = data.draw(
-            st.sampled_from(db.execute(f"SELECT line, {', '.join(COLUMNS)} FROM event").fetchall())
-        )
-    number = data.draw(st.integers(0, len(COLUMNS) - 1))
-    value = values[number]
+        row = data.draw(st.sampled_from(db.execute(f"SELECT * FROM {table}").fetchall()))
+        names = [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")]
+    value = row[names.index(column)]
     if isinstance(value, int):
-        value ^= 1 << data.draw(st.integers(0, 40))
+        flipped: object = value ^ 1 << data.draw(st.integers(0, 40))
     else:
-        place = data.draw(st.integers(0, len(value) - 1))
-        value = value[:place] + bytes([value[place] ^ data.draw(st.integers(1, 255))]) + value[place + 1 :]
+        raw = value.encode() if isinstance(value, str) else value
+        place = data.draw(st.integers(0, len(raw) - 1))
+        raw = raw[:place] + bytes([raw[place] ^ data.draw(st.integers(1, 127))]) + raw[place + 1 :]
+        flipped = raw.decode() if isinstance(value, str) else raw
+    here = " AND ".join(f"{name} = ?" for name in names)
     try:
-        with changed(ledger, f"UPDATE event SET {COLUMNS[number]} = ? WHERE line = ?", value, line) as copy:
+        with changed(ledger, f"UPDATE {table} SET {column} = ? WHERE {here}", flipped, *row) as copy:
             assert mismatch(copy)
     except sqlite3.IntegrityError:  # a number that another row has already
-        (ledger.with_name("copy.db")).unlink(missing_ok=True)
+        ledger.with_name("copy.db").unlink(missing_ok=True)
 
 
 def test_the_first_mismatch_is_named_by_epoch_and_number(ledger: Path) -> None:
@@ -148,13 +180,39 @@ def test_the_first_mismatch_is_named_by_epoch_and_number(ledger: Path) -> None:
         ("DELETE FROM event WHERE epoch = 2", "the event"),
         ("UPDATE event SET body = (SELECT body FROM event WHERE line = 6) WHERE line = 5", "the event's place"),
         ("UPDATE destination SET chain = zeroblob(32)", "the chain acknowledged by platform"),
+        ("DELETE FROM receipt WHERE epoch = 1 AND last = 5", "the receipt"),
+        ("DELETE FROM receipt WHERE epoch = 1 AND first = 6", "the receipt"),
+        (
+            "UPDATE destination SET acked_through = 4, chain = (SELECT chain FROM event WHERE line = (SELECT"
+            " after_line + 4 FROM epoch WHERE n = 2))",
+            "the last receipt of platform",
+        ),
+        ("DELETE FROM platform_key", "the key of the receipt"),
+        ("UPDATE receipt SET destination = 'nobody' WHERE last = 3", "the receipt's last event"),
         ("UPDATE epoch SET after_chain = zeroblob(32) WHERE n = 2", "the last chain of the epoch before"),
-        ("UPDATE epoch SET id = 'another' WHERE n = 1", "the event's place"),
+        ("UPDATE epoch SET id = 'another' WHERE n = 1", "the signature of the receipt"),
     ],
 )
 def test_what_is_missing_moved_or_denied_is_found(ledger: Path, statement: str, what: str) -> None:
     with changed(ledger, statement) as copy:
         assert mismatch(copy).what == what
+
+
+def test_a_receipt_that_somebody_else_signed_is_found(ledger: Path) -> None:
+    forger = PrivateKey.make()
+    with closing(sqlite3.connect(ledger)) as db:
+        first, last, prev, chain = db.execute("SELECT first, last, prev, chain FROM receipt WHERE first = 6").fetchone()
+        (epoch,) = db.execute("SELECT id FROM epoch WHERE n = 1").fetchone()
+    forged = forger.sign(receipt_text(SITE.id, epoch, first, last, prev, chain, TIME))
+    with changed(ledger, "UPDATE receipt SET signature = ? WHERE first = 6", forged) as copy:
+        assert mismatch(copy).what == "the signature of the receipt"
+    with changed(ledger, "UPDATE receipt SET signature = ?, key = ? WHERE first = 6", forged, forger.id) as copy:
+        with closing(sqlite3.connect(copy)) as db:
+            db.execute("INSERT INTO platform_key VALUES (?, ?)", (forger.id, forger.public))
+            db.commit()
+        assert len(proved(copy).keys) == 2
+        with closing(open_for_reading(copy)) as reader, pytest.raises(Mismatch, match="the key of the receipt"):
+            prove(reader, SITE.id, Period(), trusted=frozenset([PLATFORM.id]))
 
 
 def test_rows_that_change_places_are_found(ledger: Path) -> None:
@@ -166,7 +224,7 @@ def test_rows_that_change_places_are_found(ledger: Path) -> None:
 
 
 def test_another_sites_ledger_is_not_this_sites(ledger: Path) -> None:
-    with closing(open_for_reading(ledger)) as db, pytest.raises(Mismatch, match="the event's source"):
+    with closing(open_for_reading(ledger)) as db, pytest.raises(Mismatch, match="the signature of the receipt"):
         prove(db, "another-site", Period())
 
 
