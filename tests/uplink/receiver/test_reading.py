@@ -12,7 +12,7 @@ import pytest
 from tests.uplink.platform import TOKEN, fetch, receiver_at
 from tests.uplink.receiver.batches import batch_of, events, post
 from tests.uplink.receiver.storages import Platform, running_platform
-from tests.uplink.site import START, chain_of
+from tests.uplink.site import START, chain_of, event_body
 from uplink.feed import Item
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.receiver.storage import SitesQuery, TotalsQuery
@@ -104,6 +104,30 @@ async def test_sums_over_all_sites_are_there_after_an_update_of_the_store(tmp_pa
     async with receiver_at(tmp_path) as receiver:
         (total,) = (await fetch(receiver, "/v1/totals"))["totals"]
         assert (total["quantity"], total["events"]) == ("0.7", 7)
+
+
+async def test_calls_are_summed_by_the_hour_in_which_they_began(receiver: Platform) -> None:
+    times = ("2026-11-20T00:00:00Z", "2026-11-20T00:59:59.999Z", "2026-11-20T23:30:00Z", "2026-11-21T00:00:00+01:00")
+    calls = [event_body("a", "e-1", seq, type="call", quantity="1", time=time) for seq, time in enumerate(times, 1)]
+    correction = event_body("a", "e-1", 5, type="call", quantity="-1", time=times[0])
+    minutes = event_body("a", "e-1", 6, quantity="60", time=times[0])
+    history = [*calls, correction, minutes]
+    for first, last in ((1, 3), (1, 3), (2, 6)):
+        assert (await post(receiver, batch_of(history, first, last), site="a"))[0] == 200
+    expected = {0: 1, 23: 2}
+    assert await receiver.store.calls_by_hour("a", "2026-11-20") == [expected.get(hour, 0) for hour in range(24)]
+    assert await receiver.store.calls_by_hour("a", "2026-11-21") == [0] * 24
+    assert await receiver.store.calls_by_hour("nobody", "2026-11-20") == [0] * 24
+
+
+async def test_calls_by_hour_are_there_after_an_update_of_the_store(tmp_path: Path) -> None:
+    async with receiver_at(tmp_path) as receiver:
+        await tell(receiver, "a", 1, 3, type="call", quantity="1", time="2026-11-20T23:59:59.999Z")
+    with sqlite3.connect(tmp_path / "receiver.db") as db:
+        db.execute("DROP TABLE call_hour")
+        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'calls_by_hour'")
+    async with receiver_at(tmp_path) as receiver:
+        assert (await receiver.store.calls_by_hour("a", "2026-11-20"))[23] == 3
 
 
 async def test_gaps_are_epochs_that_do_not_continue(receiver: Platform) -> None:

@@ -7,6 +7,7 @@ Laws
 - A store that cannot write says StoreUnavailable, and nothing of the batch is stored.
 """
 
+from decimal import Decimal
 from typing import Protocol
 
 from msgspec import Struct
@@ -170,6 +171,9 @@ class Store(Protocol):
 
     async def totals(self, query: TotalsQuery) -> list[Total]:
         """In the order of day, meter and unit."""
+
+    async def calls_by_hour(self, site: str, day: str) -> list[Decimal]:
+        """24 exact sums of the meter `call`, by the UTC hour in which a call began."""
 
     async def sites(self, query: SitesQuery) -> list[SiteState]:
         """In the order of their names; only sites of which something was stored."""

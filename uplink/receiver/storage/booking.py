@@ -15,7 +15,7 @@ from uplink.events import CHAIN_START
 from uplink.receiver.placing import Append, Duplicate, place
 from uplink.receiver.screen import Screened
 from uplink.receiver.storage import Appended, Exceptional, Incoming
-from uplink.receiver.storage.reckoning import COUNTED, Reckoned, Sum, exact_sum, exceptional, reckon
+from uplink.receiver.storage.reckoning import COUNTED, HourSum, Reckoned, Sum, exact_sum, exceptional, reckon
 
 
 class _Epoch(Struct, frozen=True):
@@ -104,6 +104,8 @@ def _append(db: sqlite3.Connection, site_id: int, epoch_id: int, epoch: _Epoch, 
         key: dict[str, int | str] = {"day": each.day, "meter": each.meter, "unit": each.unit}
         _add_total(db, "total", {"site_id": site_id, **key}, each)
         _add_total(db, "fleet_total", key, each)
+    for hour in reckoned.calls:
+        _add_calls(db, site_id, hour)
     _advance(db, epoch_id, epoch, incoming, reckoned)
     return reckoned.counted
 
@@ -139,6 +141,15 @@ def _add_total(db: sqlite3.Connection, table: str, key: dict[str, int | str], ea
     db.execute(
         f"INSERT OR REPLACE INTO {table} ({', '.join(key)}, events, quantity) VALUES ({_marks(key)}, ?, ?)",
         (*values, events + each.events, f"{total:f}"),
+    )
+
+
+def _add_calls(db: sqlite3.Connection, site_id: int, each: HourSum) -> None:
+    key = site_id, each.day, each.hour
+    found = db.execute("SELECT quantity FROM call_hour WHERE site_id = ? AND day = ? AND hour = ?", key).fetchone()
+    quantity = exact_sum([Decimal(found[0]), each.quantity]) if found else each.quantity
+    db.execute(
+        "INSERT OR REPLACE INTO call_hour (site_id, day, hour, quantity) VALUES (?, ?, ?, ?)", (*key, f"{quantity:f}")
     )
 
 

@@ -144,6 +144,10 @@ WITH exempted AS (
     SELECT $6, * FROM unnest($7::text[], $8::text[], $9::text[], $10::bigint[], $11::numeric[])
     ON CONFLICT (site_id, day, meter, unit) DO UPDATE
     SET events = total.events + excluded.events, quantity = total.quantity + excluded.quantity
+), called AS (
+    INSERT INTO call_hour (site_id, day, hour, quantity)
+    SELECT $6, * FROM unnest($21::text[], $22::smallint[], $23::numeric[])
+    ON CONFLICT (site_id, day, hour) DO UPDATE SET quantity = call_hour.quantity + excluded.quantity
 ), ended AS (
     INSERT INTO batch (epoch_id, last, first, chain, received_ms)
     SELECT $1, $12, $13, $14, $15 WHERE $12::bigint >= $13
@@ -180,6 +184,7 @@ async def _append(
         reckoned.counted,
         reckoned.known,
         reckoned.rejected,
+        *_columns(reckoned.calls, 3),
     )
 
 

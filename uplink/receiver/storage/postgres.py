@@ -10,6 +10,7 @@ Laws
 """
 
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -32,7 +33,7 @@ from uplink.receiver.storage import (
 )
 from uplink.receiver.storage.pg_booking import book
 from uplink.receiver.storage.pg_schema import POSITIONS_LOCK, SCHEMA, migrate
-from uplink.receiver.storage.reckoning import STATUS_NAMES, epoch_states
+from uplink.receiver.storage.reckoning import STATUS_NAMES, by_hour, epoch_states
 
 CONNECTIONS = 8
 """Of each receiver. Eight are what two cores' disk took before more brought nothing."""
@@ -117,6 +118,9 @@ class PostgresStore:
             Total(day=of_day, meter=meter, unit=unit, events=events, quantity=quantity)
             for of_day, meter, unit, events, quantity in rows
         ]
+
+    async def calls_by_hour(self, site: str, day: str) -> list[Decimal]:
+        return by_hour(await self._do(lambda connection: connection.fetch(_CALLS_BY_HOUR, site, day)))
 
     async def sites(self, query: SitesQuery) -> list[SiteState]:
         rows = await self._do(
@@ -214,6 +218,10 @@ FROM total
 WHERE ($1 = '' OR site_id = (SELECT id FROM site WHERE name = $1))
     AND day >= $3 AND ($4 = '' OR day <= $4) AND ($5 = '' OR meter = $5)
 GROUP BY of_day, meter, unit ORDER BY of_day, meter, unit
+"""
+
+_CALLS_BY_HOUR = """
+SELECT hour, quantity FROM call_hour WHERE site_id = (SELECT id FROM site WHERE name = $1) AND day = $2
 """
 
 # The first epoch has nothing to continue, unless it names what the platform never had.

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from uplink.feed import Item
 from uplink.receiver.storage import Booked, EpochState, SitesQuery, SiteState, StoredEvent, Total, TotalsQuery
-from uplink.receiver.storage.reckoning import COUNTED, STATUS_NAMES, epoch_states, exact_sum
+from uplink.receiver.storage.reckoning import COUNTED, STATUS_NAMES, by_hour, epoch_states, exact_sum
 
 
 def epochs(db: sqlite3.Connection, site: str) -> list[EpochState]:
@@ -40,6 +40,14 @@ def totals(db: sqlite3.Connection, query: TotalsQuery) -> list[Total]:
         )
         for (key_day, meter, unit), parts in sorted(groups.items())
     ]
+
+
+def calls_by_hour(db: sqlite3.Connection, site: str, day: str) -> list[Decimal]:
+    rows = db.execute(
+        "SELECT hour, quantity FROM call_hour JOIN site ON site.id = site_id WHERE site.name = ? AND day = ?",
+        (site, day),
+    )
+    return by_hour((hour, Decimal(quantity)) for hour, quantity in rows)
 
 
 _SITES = """

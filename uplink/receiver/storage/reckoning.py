@@ -57,12 +57,25 @@ class Sum(NamedTuple):
     quantity: Decimal
 
 
+CALL: Final = "call"
+HOUR_MS: Final = 3_600_000
+
+
+class HourSum(NamedTuple):
+    """Of the counted `call` events of one UTC hour."""
+
+    day: str
+    hour: int
+    quantity: Decimal
+
+
 class Reckoned(Struct, frozen=True, kw_only=True):
     """`reached_ms`: the latest time of a counted event, 0 for none."""
 
     rows: list[Row]
     exemptions: list[Exemption]
     sums: list[Sum]
+    calls: list[HourSum]
     counted: int
     known: int
     rejected: int
@@ -78,6 +91,7 @@ def reckon(head: Head, events: Sequence[Screened], known: frozenset[str]) -> Rec
         + [Row(head.first, REJECTED, "", "", 0, "", "", b"")] * bool(head.withheld),
         exemptions=exemptions,
         sums=_sums(counted),
+        calls=_calls(counted),
         counted=len(counted),
         known=sum(each.status == KNOWN for each in exemptions),
         rejected=sum(each.status == REJECTED for each in exemptions),
@@ -107,6 +121,20 @@ def _sums(counted: Sequence[Screened]) -> list[Sum]:
     for event in counted:
         groups[event.day, event.meter, event.unit].append(Decimal(event.quantity))
     return [Sum(*key, len(quantities), exact_sum(quantities)) for key, quantities in groups.items()]
+
+
+def _calls(counted: Sequence[Screened]) -> list[HourSum]:
+    groups: dict[tuple[str, int], list[Decimal]] = defaultdict(list)
+    for event in counted:
+        if event.meter == CALL:
+            groups[event.day, event.time_ms // HOUR_MS % 24].append(Decimal(event.quantity))
+    return [HourSum(*key, exact_sum(quantities)) for key, quantities in groups.items()]
+
+
+def by_hour(rows: Iterable[tuple[int, Decimal]]) -> list[Decimal]:
+    """Rows of hour and quantity -> 24 quantities."""
+    found = dict(rows)
+    return [found.get(hour, Decimal(0)) for hour in range(24)]
 
 
 def exact_sum(quantities: Iterable[Decimal]) -> Decimal:

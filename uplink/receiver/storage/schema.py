@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from sqlite_utils import Database, Migrations
 
-from uplink.receiver.storage.reckoning import exact_sum
+from uplink.receiver.storage.reckoning import COUNTED, exact_sum
 
 migrations = Migrations("pegcount receiver")
 
@@ -40,6 +40,26 @@ def totals_over_all_sites(db: Database) -> None:
     db.conn.executemany(
         "INSERT INTO fleet_total (day, meter, unit, events, quantity) VALUES (?, ?, ?, ?, ?)",
         [(*key, events, f"{quantity:f}") for key, (events, quantity) in sums.items()],
+    )
+
+
+@migrations()
+def calls_by_hour(db: Database) -> None:
+    """What one day of a site looks like; its events are too many to be gone through."""
+    db.conn.execute(
+        "CREATE TABLE call_hour (site_id INTEGER NOT NULL REFERENCES site(id), day TEXT NOT NULL, hour INTEGER NOT NULL,"
+        " quantity TEXT NOT NULL, PRIMARY KEY (site_id, day, hour)) STRICT, WITHOUT ROWID"
+    )
+    sums: dict[tuple[int, str, int], Decimal] = {}
+    for site_id, day, hour, quantity in db.execute(
+        "SELECT site_id, date(time_ms / 1000, 'unixepoch'), time_ms / 3600000 % 24, quantity"
+        f" FROM event JOIN epoch ON epoch.id = epoch_id WHERE meter = 'call' AND status = {COUNTED}"
+    ):
+        key = site_id, day, hour
+        sums[key] = exact_sum((sums.get(key, Decimal(0)), Decimal(quantity)))
+    db.conn.executemany(
+        "INSERT INTO call_hour (site_id, day, hour, quantity) VALUES (?, ?, ?, ?)",
+        [(*key, f"{quantity:f}") for key, quantity in sums.items()],
     )
 
 

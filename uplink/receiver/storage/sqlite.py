@@ -10,6 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import TypeVar
 
 from sqlite_utils import Database
@@ -136,6 +137,9 @@ class SqliteStore:
 
     async def totals(self, query: TotalsQuery) -> list[Total]:
         return await self._read(lambda db: queries.totals(db, query))
+
+    async def calls_by_hour(self, site: str, day: str) -> list[Decimal]:
+        return await self._read(lambda db: queries.calls_by_hour(db, site, day))
 
     async def sites(self, query: SitesQuery) -> list[SiteState]:
         return await self._read(lambda db: queries.sites(db, query))
