@@ -5,17 +5,12 @@ Law: a refusal is raised as `Refused` with a code of `problems.CODES`, wherever 
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from datetime import date
 
 import msgspec
 from aiohttp import web
 
-from uplink.receiver.problems import problem
-from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.tokens import EVERY_SITE
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _SITE = re.compile(r"[0-9A-Za-z._-]{1,64}\Z")
@@ -131,13 +126,3 @@ def _is_date(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-@web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except Refused as refused:
-        return problem(refused.code, str(refused), **refused.members)
-    except StoreUnavailable:
-        return problem("store_unavailable", "try again later")

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from aiohttp import web
 
 from uplink.receiver.access import Access
-from uplink.receiver.answers import problems
 from uplink.receiver.enrolling import Enrolling
 from uplink.receiver.fleet.app import make_fleet
 from uplink.receiver.fleet.door import HOME, LOOPBACK, Door, Front
-from uplink.receiver.ingest import Ingest, Limits
+from uplink.receiver.gate import Gate
+from uplink.receiver.guard import Guard
+from uplink.receiver.ingest import Ingest
 from uplink.receiver.metrics import Metrics
 from uplink.receiver.platform_key import PlatformKeys
 from uplink.receiver.reading import Reading
@@ -31,20 +32,21 @@ def make_app(
     store: Storage,
     tokens: Tokens,
     clock_ms: Callable[[], int],
-    limits: Limits | None = None,
+    gate: Gate,
     public_url: str = "",
     front: Front = LOOPBACK,
 ) -> web.Application:
-    """The application; closing the store stays the caller's. `public_url`: see `Access`. `front`: how operators' browsers
-    reach it."""
+    """The application; closing the store stays the caller's. `gate`: through which its connections come. `public_url`: see
+    `Access`. `front`: how operators' browsers reach it."""
     access = Access(tokens, store, clock_ms, public_url)
     keys = PlatformKeys(store, clock_ms())
     enrolling = Enrolling(store, access, keys, clock_ms)
-    metrics, sightings = Metrics(), Sightings(store)
-    ingest = Ingest(store, access, clock_ms, limits or Limits(), metrics, sightings, keys)
+    guard, sightings = Guard(gate), Sightings(store)
+    metrics = Metrics(gate, guard)
+    ingest = Ingest(store, access, clock_ms, gate.limits, guard, metrics, sightings, keys)
     reading = Reading(store, tokens, clock_ms, metrics)
     app = web.Application(
-        middlewares=[problems],
+        middlewares=[guard.middleware()],
         # The digest is over the encoded body, so aiohttp must not decode it.
         handler_args={
             "auto_decompress": False,

@@ -16,31 +16,21 @@ from aiohttp import web
 from msgspec import Struct
 
 from uplink import status
-from uplink.batch import CONTENT_ENCODING, CONTENT_TYPE, ENCODED_MAX_BYTES, EVENTS_MAX, BatchError, Head, open_batch
+from uplink.batch import CONTENT_ENCODING, CONTENT_TYPE, EVENTS_MAX, BatchError, Head, open_batch
 from uplink.events import instant
 from uplink.keys import PrivateKey
 from uplink.receipts import Receipt, countersign
 from uplink.receiver.access import Access
 from uplink.receiver.answers import Refused, check_length, json_answer, whole_body
+from uplink.receiver.guard import Guard
+from uplink.receiver.limits import Limits
 from uplink.receiver.metrics import Metrics
 from uplink.receiver.placing import Conflict, Duplicate, Gap, Placement
 from uplink.receiver.platform_key import PlatformKeys
-from uplink.receiver.problems import problem
 from uplink.receiver.screen import LATE_MS, Place, Screened, screen
 from uplink.receiver.seen import Seen, Sightings
 from uplink.receiver.storage import Appended, Incoming, Store, StoreUnavailable
 from uplink.signing import COVERED_BATCH
-
-
-class Limits(Struct, frozen=True, kw_only=True):
-    """`body_max_bytes`: one encoded body. `body_timeout_s`: for all of it; 500 kB at 64 kbit/s take 63 s.
-    `inflight_max`: bodies
-    that are worked on at once, each up to 8 MiB; more are asked to come again."""
-
-    body_max_bytes: int = ENCODED_MAX_BYTES
-    body_timeout_s: float = 75.0
-    inflight_max: int = 64
-
 
 _REFUSED: dict[type[Placement], Literal["gap", "conflict"]] = {Gap: "gap", Conflict: "conflict"}
 
@@ -67,6 +57,7 @@ class Ingest:
         access: Access,
         clock_ms: Callable[[], int],
         limits: Limits,
+        guard: Guard,
         metrics: Metrics,
         sightings: Sightings,
         keys: PlatformKeys,
@@ -75,6 +66,7 @@ class Ingest:
         self.access = access
         self.clock_ms = clock_ms
         self.limits = limits
+        self.guard = guard
         self.metrics = metrics
         self.sightings = sightings
         self.keys = keys
@@ -83,18 +75,16 @@ class Ingest:
     async def post_batch(self, request: web.Request) -> web.StreamResponse:
         began_s = time.monotonic()
         try:
-            response = await self._batch(request)
+            return await self._batch(request)
         except Refused as refused:
             self.metrics.batches[refused.code] += 1
-            response = problem(refused.code, str(refused), **refused.members)
-            if not request.content.at_eof():
-                # What is left of a refused body is not worth reading.
-                response.force_close()
-        self.metrics.answer_s += time.monotonic() - began_s
-        return response
+            raise
+        finally:
+            self.metrics.answer_s += time.monotonic() - began_s
 
     async def _batch(self, request: web.Request) -> web.Response:
         site = await self.access.writer(request, COVERED_BATCH)
+        self.guard.check_site(site)
         self._check_form(request)
         if self.inflight >= self.limits.inflight_max:
             raise Refused("busy", f"{self.inflight} batches are being worked on")

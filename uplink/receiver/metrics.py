@@ -1,35 +1,72 @@
 """The receiver's own numbers, in Prometheus' text format. Only sums: no site, token or number is named in them."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
 
-_HELP = {
-    "pegcount_receiver_batches_total": "Batches by outcome: accepted, duplicate, heartbeat, or the code of the refusal.",
-    "pegcount_receiver_events_total": "Events stored, by status: counted, known, rejected.",
-    "pegcount_receiver_body_bytes_total": "Bytes of request bodies, encoded.",
-    "pegcount_receiver_answer_seconds_total": "Time spent on batches until they were answered.",
-}
-_LABEL = {"pegcount_receiver_batches_total": "outcome", "pegcount_receiver_events_total": "status"}
+from uplink.receiver.gate import Gate
+from uplink.receiver.guard import Guard
+
+PREFIX = "pegcount_receiver_"
+
+
+class Family(NamedTuple):
+    """`values` by the value of `label`, or by "" where there is none."""
+
+    name: str
+    kind: str
+    help: str
+    label: str
+    values: Mapping[str, float]
 
 
 class Metrics:
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate, guard: Guard) -> None:
         self.batches: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self.body_bytes = 0
         self.answer_s = 0.0
+        self._gate = gate
+        self._guard = guard
+
+    def _families(self) -> list[Family]:
+        throttled = {"address": self._guard.addresses.refused, "site": self._guard.sites.refused}
+        return [
+            Family(
+                "batches_total",
+                "counter",
+                "Batches by outcome: accepted, duplicate, heartbeat, or the code of the refusal.",
+                "outcome",
+                self.batches,
+            ),
+            Family("events_total", "counter", "Events stored: counted, known, rejected.", "status", self.events),
+            Family("body_bytes_total", "counter", "Bytes of request bodies, encoded.", "", {"": self.body_bytes}),
+            Family(
+                "answer_seconds_total",
+                "counter",
+                "Time spent on batches until they were answered.",
+                "",
+                {"": self.answer_s},
+            ),
+            Family("connections", "gauge", "Connections that are open.", "", {"": self._gate.inside}),
+            Family(
+                "turned_away_total",
+                "counter",
+                "Connections cut: connections or address (too many), head (too slow to ask), stalled (takes no answer),"
+                " body (goes on with one that was refused).",
+                "reason",
+                self._gate.turned_away,
+            ),
+            Family("throttled_total", "counter", "Requests over the rate of their address or site.", "of", throttled),
+        ]
 
     def text(self) -> str:
-        samples: dict[str, dict[str, float]] = {
-            "pegcount_receiver_batches_total": dict(self.batches),
-            "pegcount_receiver_events_total": dict(self.events),
-            "pegcount_receiver_body_bytes_total": {"": self.body_bytes},
-            "pegcount_receiver_answer_seconds_total": {"": self.answer_s},
-        }
-        return "".join(_family(name, values) for name, values in samples.items())
+        return "".join(_lines(family) for family in self._families())
 
 
-def _family(name: str, values: dict[str, float]) -> str:
-    label = _LABEL.get(name)
-    lines = [f"# HELP {name} {_HELP[name]}", f"# TYPE {name} counter"]
-    lines += [f'{name}{{{label}="{key}"}} {value}' if label else f"{name} {value}" for key, value in values.items()]
+def _lines(family: Family) -> str:
+    name = PREFIX + family.name
+    lines = [f"# HELP {name} {family.help}", f"# TYPE {name} {family.kind}"]
+    for key, value in family.values.items():
+        lines.append(f'{name}{{{family.label}="{key}"}} {value}' if family.label else f"{name} {value}")
     return "\n".join(lines) + "\n"

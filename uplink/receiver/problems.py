@@ -30,6 +30,9 @@ CODES: dict[str, tuple[int, str]] = {
     "replayed": (409, "This very request came before"),
     "gap": (409, "Events are missing"),
     "conflict": (409, "Other events are stored under these numbers"),
+    "no_such_path": (404, "Nothing is answered here"),
+    "method_not_allowed": (405, "This path has other methods"),
+    "throttled": (429, "Too many requests"),
     "busy": (503, "Too many batches at once"),
     "store_unavailable": (503, "Nothing can be stored at the moment"),
 }
@@ -40,8 +43,8 @@ def problem(code: str, detail: str, **members: int) -> web.Response:
     status, title = CODES[code]
     document = {"title": title, "status": status, "code": code, "detail": detail, **members}
     response = web.Response(status=status, body=msgspec.json.encode(document), content_type="application/problem+json")
-    if code in RETRY_AFTER_S:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S[code])
+    if retry_after_s := members.get("retry_after_s", RETRY_AFTER_S.get(code)):
+        response.headers["Retry-After"] = str(retry_after_s)
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="pegcount"'
     return response

@@ -3,16 +3,22 @@
 Law: it listens on loopback unless told otherwise, and elsewhere it wants TLS: a token must not travel in the clear.
 """
 
+import asyncio
+import logging
+import resource
 import ssl
 import time
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
 from uplink.receiver.app import make_app
 from uplink.receiver.fleet.door import Front
-from uplink.receiver.ingest import Limits
+from uplink.receiver.gate import Gate
+from uplink.receiver.limits import Limits
 from uplink.receiver.storage import Storage
 from uplink.receiver.storage.opening import open_storage
 from uplink.receiver.tokens import Tokens
@@ -20,6 +26,10 @@ from uplink.receiver.tokens import Tokens
 SHUTDOWN_S = 5.0
 """How long requests in flight may take to end."""
 KEEPALIVE_S = 75.0
+BACKLOG = 1024
+"""Connections that the kernel holds until they are taken in: a fleet that comes back together."""
+FILES_BESIDES = 256
+"""The store, sockets of forwarders, the log."""
 
 
 class ReceiverSettings(Struct, frozen=True, kw_only=True):
@@ -81,13 +91,15 @@ def _is_loopback(host: str) -> bool:
 class RunningReceiver:
     """A receiver that listens. `url` is its address."""
 
-    def __init__(self, runner: web.AppRunner, store: Storage, url: str) -> None:
+    def __init__(self, runner: web.AppRunner, listener: asyncio.Server, store: Storage, url: str) -> None:
         self.url = url
         self.store = store
         self._runner = runner
+        self._listener = listener
 
     async def close(self) -> None:
         """Requests in flight are answered first; then the store is closed."""
+        self._listener.close()
         await self._runner.cleanup()
         await self.store.close()
 
@@ -101,18 +113,53 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     tls = settings.tls()
     store = await open_storage(settings.database)
     front = Front(secure=tls is not None or settings.behind_proxy, behind_proxy=settings.behind_proxy)
+    gate = Gate(settings.limits, settings.behind_proxy)
     runner = web.AppRunner(
-        make_app(store, settings.tokens, _wall_clock_ms, settings.limits, settings.public_url, front),
+        make_app(store, settings.tokens, _wall_clock_ms, gate, settings.public_url, front),
         access_log=None,
+        logger=_http_log(),
         keepalive_timeout=KEEPALIVE_S,
         shutdown_timeout=SHUTDOWN_S,
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, settings.port, ssl_context=tls).start()
+        listener = await _listen(settings, tls, lambda: gate.guest(_protocol_of(runner)))
     except OSError:
         await runner.cleanup()
         await store.close()
         raise
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return RunningReceiver(runner, store, f"{'https' if tls else 'http'}://{host}:{runner.addresses[0][1]}")
+    port = listener.sockets[0].getsockname()[1]
+    return RunningReceiver(runner, listener, store, f"{'https' if tls else 'http'}://{host}:{port}")
+
+
+async def _listen(
+    settings: ReceiverSettings, tls: ssl.SSLContext | None, make: Callable[[], asyncio.Protocol]
+) -> asyncio.Server:
+    _allow_files(settings.limits.connections_max)
+    timeout_s = settings.limits.head_timeout_s if tls else None
+    return await asyncio.get_running_loop().create_server(
+        make, settings.host, settings.port, ssl=tls, ssl_handshake_timeout=timeout_s, backlog=BACKLOG
+    )
+
+
+def _protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+    assert runner.server is not None
+    return runner.server
+
+
+def _allow_files(connections: int) -> None:
+    """Each connection is an open file; services begin with 1,024 of them."""
+    wanted = connections + FILES_BESIDES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def _http_log() -> logging.Logger:
+    """What is no HTTP is answered with 400 and not logged: whoever likes could fill the log with it."""
+    http_log = logging.getLogger("uplink.receiver.http")
+    if not http_log.filters:
+        http_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
+    return http_log

@@ -12,7 +12,7 @@ import pytest
 
 from tests.uplink.platform import AUTHORIZATION, TOKENS, counted_ids, held, receiver_at
 from tests.uplink.receiver.batches import TEN, batch_of, events, post
-from uplink.receiver.ingest import Limits
+from uplink.receiver.limits import Limits
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.storage.sqlite import SqliteStore

@@ -19,6 +19,8 @@ from openapi_core.protocols import Response
 from tests.uplink.platform import AUTHORIZATION, TOKEN, TOKENS, receiver_at
 from tests.uplink.receiver.batches import TEN, batch_of, events, post
 from uplink.receiver.app import make_app
+from uplink.receiver.gate import Gate
+from uplink.receiver.limits import Limits
 from uplink.receiver.problems import CODES
 from uplink.receiver.serve import RunningReceiver
 from uplink.receiver.storage.sqlite import SqliteStore
@@ -78,7 +80,7 @@ async def receiver(tmp_path: Path) -> AsyncIterator[RunningReceiver]:
 
 async def test_it_names_every_route_of_the_receiver_and_no_other(tmp_path: Path) -> None:
     store = await SqliteStore.open(str(tmp_path / "r.db"))
-    app = make_app(store, TOKENS, lambda: 0)
+    app = make_app(store, TOKENS, lambda: 0, Gate(Limits()))
     routes = {
         (route.method, route.resource.canonical)
         for route in app.router.routes()

@@ -1,0 +1,36 @@
+"""How much the receiver takes of whom."""
+
+from msgspec import Struct
+
+from uplink.batch import ENCODED_MAX_BYTES
+
+
+class Rate(Struct, frozen=True):
+    """A token bucket: so many requests a second in the long run, and so many at once."""
+
+    per_s: float
+    burst: int
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Of one receiver.
+
+    `body_max_bytes`: one encoded body. `body_timeout_s`: for all of it; 500 kB at 64 kbit/s take 63 s. `inflight_max`: bodies
+    that are worked on at once, each up to 8 MiB; more are asked to come again.
+
+    `connections_max`: open at once, each some 30 kB; `connections_per_address`: a building full of sites behind one address;
+    none where a proxy is in front, for there all have its address. `head_timeout_s`: from the first octet of a request (of the
+    connection, for the first) to the end of its headers. `stalled_timeout_s`: how long a client may take none of an answer.
+
+    `site_rate`: 100,000 events a second in full batches, and a site that streams makes two requests a second.
+    `address_rate`: 10,000 sites behind one address that come back together are through in ten seconds."""
+
+    body_max_bytes: int = ENCODED_MAX_BYTES
+    body_timeout_s: float = 75.0
+    inflight_max: int = 64
+    connections_max: int = 4096
+    connections_per_address: int = 1024
+    head_timeout_s: float = 15.0
+    stalled_timeout_s: float = 120.0
+    site_rate: Rate = Rate(100.0, 500)
+    address_rate: Rate = Rate(500.0, 5000)
