@@ -68,5 +68,7 @@ async def forwarding(
         given = {key: here.url if value == "{url}" else value for key, value in settings.items()}
         made = msgspec.convert({"url": here.url, "token": "a_secret", **given}, TAKERS[kind].settings)
         taker = TAKERS[kind].open(made, "site-1")
-        yield Forwarder(kind, feed, taker, made.names, 900_000, Clock(), Random(1)), here
-        await taker.close()
+        try:
+            yield Forwarder(kind, feed, taker, made.names, 900_000, Clock(), Random(1)), here
+        finally:
+            await taker.close()
