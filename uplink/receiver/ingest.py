@@ -108,7 +108,7 @@ class Ingest:
             head, events = await asyncio.to_thread(_open, site, request, body)
         except BatchError as error:
             raise Refused(error.code, str(error)) from None
-        incoming = Incoming(site=site, head=head, events=events, now_ms=self.clock_ms())
+        incoming = Incoming(site=site, head=head, events=events, now_ms=self.clock_ms(), encoded=body)
         try:
             appended = await self.store.append(incoming)
         except StoreUnavailable as error:

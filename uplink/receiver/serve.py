@@ -33,11 +33,12 @@ FILES_BESIDES = 256
 
 
 class ReceiverSettings(Struct, frozen=True, kw_only=True):
-    """`port` 0 takes any free one. `database` is a file or a URL, as `open_storage` takes it. `behind_proxy`: TLS ends at a
-    proxy in front of it. `client_ca`: authorities (PEM) of the certificates that agents may show. `public_url`: where agents
-    reach it, if that is not the address that it is asked by."""
+    """`port` 0 takes any free one. `database` and `books` are files or URLs, as `open_storage` takes them. `behind_proxy`:
+    TLS ends at a proxy in front of it. `client_ca`: authorities (PEM) of the certificates that agents may show. `public_url`:
+    where agents reach it, if that is not the address that it is asked by."""
 
     database: str
+    books: str = ""
     tokens: Tokens
     host: str = "127.0.0.1"
     port: int = 8470
@@ -111,7 +112,7 @@ def _wall_clock_ms() -> int:
 async def serve(settings: ReceiverSettings) -> RunningReceiver:
     """Raises StoreUnavailable for the database, OSError for the address, and what `ReceiverSettings.tls` raises."""
     tls = settings.tls()
-    store = await open_storage(settings.database)
+    store = await open_storage(settings.database, settings.books)
     front = Front(secure=tls is not None or settings.behind_proxy, behind_proxy=settings.behind_proxy)
     gate = Gate(settings.limits, settings.behind_proxy)
     runner = web.AppRunner(

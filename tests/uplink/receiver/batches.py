@@ -39,7 +39,7 @@ async def post(receiver: RunningReceiver | Platform, batch: Batch, site: str = "
         async with session.post(url, data=batch.body, headers=sent) as response:
             answer = response.status, json.loads(await response.read())
     if isinstance(receiver, Platform):
-        await receiver.settle()
+        await receiver.settle(site)
     return answer
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.uplink.receiver.jetstream import NatsServer
 from tests.uplink.receiver.postgres import Cluster
+from tests.uplink.receiver.storages import Place
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +22,18 @@ def postgres_url(cluster: Cluster) -> str:
     return cluster.empty()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """What `--store` would be given."""
+@pytest.fixture
+def nats_server() -> Iterator[NatsServer]:
+    """It starts in less time than it takes to clear one."""
+    with NatsServer() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "jetstream"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A log is booked into SQLite here."""
     if request.param == "sqlite":
-        return str(tmp_path / "receiver.db")
-    return str(request.getfixturevalue("postgres_url"))
+        return Place(str(tmp_path / "receiver.db"))
+    if request.param == "postgresql":
+        return Place(request.getfixturevalue("postgres_url"))
+    return Place(request.getfixturevalue("nats_server").url, str(tmp_path / "books.db"))

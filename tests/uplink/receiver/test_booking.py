@@ -10,13 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.uplink.receiver.storages import Place as StoragePlace
+from tests.uplink.receiver.storages import opened, settled
 from tests.uplink.site import chain_of, event_body
-from uplink.batch import Head
+from uplink.batch import Head, build
 from uplink.receiver.placing import Append, Duplicate
 from uplink.receiver.screen import Place, screen
 from uplink.receiver.storage import Incoming, Storage, TotalsQuery
 from uplink.receiver.storage.booking import book
-from uplink.receiver.storage.opening import open_storage
 from uplink.receiver.storage.schema import open_writer
 
 LENGTH = 9
@@ -63,7 +64,8 @@ def incoming(site: str, name: str, first: int, length: int) -> Incoming:
         head_time_s=1,
     )
     events = screen(Place(site, epoch), first, bodies[first - 1 : last])
-    return Incoming(site=site, head=head, events=events, now_ms=1)
+    encoded = build(head, bodies[first - 1 : last]).body
+    return Incoming(site=site, head=head, events=events, now_ms=1, encoded=encoded)
 
 
 _sends = st.lists(
@@ -74,10 +76,9 @@ _sends = st.lists(
 
 
 @pytest.fixture
-async def store(storage: str) -> AsyncIterator[Storage]:
-    opened = await open_storage(storage)
-    yield opened
-    await opened.close()
+async def store(storage: StoragePlace) -> AsyncIterator[Storage]:
+    async with opened(storage) as store:
+        yield store
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -92,6 +93,7 @@ async def test_each_id_is_counted_once_and_totals_are_the_sum_of_what_is_counted
         if isinstance(appended.placement, Append | Duplicate):
             epoch = sent(site, name)[0]
             acknowledged[epoch] = max(acknowledged.get(epoch, 0), appended.acked_through)
+    await settled(store, site)
     stored = await store.events(site, 0, 999)
     assert [each.position for each in stored] == sorted({each.position for each in stored})
     for epoch, through in acknowledged.items():

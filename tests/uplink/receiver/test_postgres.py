@@ -9,7 +9,7 @@ import pytest
 from tests.uplink.platform import counted_ids
 from tests.uplink.receiver.batches import TEN, batch_of, events, post
 from tests.uplink.receiver.postgres import Cluster
-from tests.uplink.receiver.storages import running_platform
+from tests.uplink.receiver.storages import Place, running_platform
 from tests.uplink.receiver.test_booking import incoming
 from uplink.receiver.placing import Append, Duplicate
 from uplink.receiver.storage import StoreUnavailable
@@ -71,7 +71,7 @@ _END_WAITERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wai
 async def test_c1_a_site_that_somebody_else_holds_is_answered_later_and_others_are_not_held_up(
     postgres_url: str,
 ) -> None:
-    async with running_platform(postgres_url) as platform:
+    async with running_platform(Place(postgres_url)) as platform:
         await post(platform, batch_of(TEN, 1, 2))
         holder = await asyncpg.connect(postgres_url)
         async with holder.transaction():
@@ -113,7 +113,7 @@ async def test_a_transaction_that_the_server_ends_for_anothers_sake_is_tried_aga
 async def test_a_server_that_crashes_loses_nothing_it_acknowledged_and_is_found_again(
     cluster: Cluster, postgres_url: str
 ) -> None:
-    async with running_platform(postgres_url) as platform:
+    async with running_platform(Place(postgres_url)) as platform:
         assert (await post(platform, batch_of(TEN, 1, 4)))[0] == 200
         await asyncio.to_thread(cluster.stop, signal.SIGQUIT)
         assert (await post(platform, batch_of(TEN, 5, 10)))[1]["code"] == "store_unavailable"

@@ -41,12 +41,13 @@ class Appended(Struct, frozen=True, kw_only=True):
 
 
 class Incoming(Struct, frozen=True, kw_only=True):
-    """A batch that proved itself, for `site`, at the receiver's `now_ms`."""
+    """A batch that proved itself, for `site`, at the receiver's `now_ms`. `encoded` is its body as it came."""
 
     site: str
     head: Head
     events: list[Screened]
     now_ms: int
+    encoded: bytes
 
 
 class Total(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,103 @@
+"""Documents in a key-value bucket of JetStream.
+
+Laws
+- A bucket's revisions are numbers of its stream's messages: none comes back, for no key.
+- Read from the leader: who asks after a change was made sees it.
+- A kind and a key may be any text; in the bucket, what is neither letter nor digit nor `-` nor `_` is `=` and its byte in hex.
+"""
+
+import re
+
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+
+from uplink.receiver.storage import ANY, Document, StoreUnavailable
+from uplink.receiver.storage.nats_place import OVERTAKEN, NatsPlace, answered
+
+_PLAIN = re.compile(r"[0-9A-Za-z_-]")
+
+
+class KvDocuments:
+    """`Documents`, after `ensure_bucket`."""
+
+    def __init__(self, js: JetStreamContext, place: NatsPlace) -> None:
+        self._js = js
+        self._bucket = f"{place.stream}_documents"
+        self._replicas = place.replicas
+
+    _kv: KeyValue
+
+    async def ensure_bucket(self) -> None:
+        """Raises StoreUnavailable."""
+        try:
+            self._kv = await answered(self._js.key_value(self._bucket), BucketNotFoundError)
+        except BucketNotFoundError:
+            wanted = api.KeyValueConfig(
+                bucket=self._bucket, history=1, storage=api.StorageType.FILE, replicas=self._replicas, direct=False
+            )
+            self._kv = await answered(self._js.create_key_value(wanted))
+
+    async def get(self, kind: str, key: str) -> Document | None:
+        revision, body = await self._standing(kind, key)
+        return Document(key=key, revision=revision, body=body) if body else None
+
+    async def put(self, kind: str, key: str, body: bytes, expected: int = ANY) -> int | None:
+        if not body:
+            raise ValueError("a document cannot be empty")
+        if expected == ANY:
+            return await answered(self._kv.put(_name(kind, key), body))
+        revision, standing = await self._standing(kind, key)
+        if expected != (revision if standing else 0):
+            return None
+        try:
+            return await answered(self._kv.update(_name(kind, key), body, revision), KeyWrongLastSequenceError)
+        except KeyWrongLastSequenceError:
+            return None
+
+    async def delete(self, kind: str, key: str, expected: int = ANY) -> bool:
+        revision, standing = await self._standing(kind, key)
+        if not standing or expected not in (ANY, revision):
+            return False
+        try:
+            return await answered(self._kv.delete(_name(kind, key), revision), APIError)
+        except APIError as error:
+            if error.err_code not in OVERTAKEN:
+                raise StoreUnavailable(str(error)) from error
+            return False
+
+    async def listed(self, kind: str, after: str = "", limit: int = 1000) -> list[Document]:
+        found = [each for each in await answered(self._of_kind(kind)) if each.key > after]
+        return sorted(found, key=lambda document: document.key)[:limit]
+
+    async def _of_kind(self, kind: str) -> list[Document]:
+        watcher = await self._kv.watch(f"{_encoded(kind)}.*", ignore_deletes=True)
+        found = []
+        async for entry in watcher:
+            if entry is None:  # the end of what there is
+                break
+            key = _decoded(entry.key.rpartition(".")[2])
+            found.append(Document(key=key, revision=entry.revision or 0, body=entry.value or b""))
+        await watcher.stop()  # type: ignore[no-untyped-call]
+        return found
+
+    async def _standing(self, kind: str, key: str) -> tuple[int, bytes]:
+        """The revision that stands there, 0 for none, and its body, empty where it was deleted."""
+        try:
+            entry = await answered(self._kv.get(_name(kind, key)), KeyNotFoundError)
+        except KeyNotFoundError as gone:
+            return (gone.entry.revision, b"") if gone.entry else (0, b"")
+        return entry.revision or 0, entry.value or b""
+
+
+def _name(kind: str, key: str) -> str:
+    return f"{_encoded(kind)}.{_encoded(key)}"
+
+
+def _encoded(text: str) -> str:
+    return "".join(each if _PLAIN.match(each) else "".join(f"={byte:02X}" for byte in each.encode()) for each in text)
+
+
+def _decoded(name: str) -> str:
+    octets = re.sub(rb"=([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), name.encode())
+    return octets.decode()
