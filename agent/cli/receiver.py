@@ -21,10 +21,19 @@ HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS:PORT", help="Where to listen.")
 @click.option(
     "--store",
-    required=True,
+    default="",
     metavar="STORE",
-    help="Where it is kept: the path of an SQLite file, or postgresql://USER@HOST/DATABASE.",
+    help="Where it is kept: the path of an SQLite file, postgresql://USER@HOST/DATABASE, or nats://HOST (a log).",
 )
+@click.option("--books", default="", metavar="STORE", help="Where a log is booked by a consumer, and read from.")
+@click.option("--consume", default="", metavar="NATS", help="Receive nothing: book this log into --into, for ever.")
+@click.option(
+    "--into", default="", metavar="STORE", help="Where --consume books: a path, postgresql:// or clickhouse://."
+)
+@click.option(
+    "--consumer", default="books", show_default=True, metavar="NAME", help="Those of one name share the work."
+)
+@click.option("--trim", is_flag=True, help="Take what is booked out of the log, where nobody else consumes it.")
 @click.option(
     "--token-file",
     metavar="PATH",
@@ -42,6 +51,11 @@ HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 def receiver(
     listen: str,
     store: str,
+    books: str,
+    consume: str,
+    into: str,
+    consumer: str,
+    trim: bool,
     token_file: str | None,
     certificate: str,
     key: str,
@@ -58,10 +72,16 @@ def receiver(
     from agent.cli.logs import start_logging
     from agent.garbage import collect_seldom
 
+    if bool(consume) == bool(store) or bool(consume) != bool(into):
+        raise click.UsageError("give --store, or --consume and --into")
+    if consume:
+        start_logging(Log())
+        sys.exit(asyncio.run(_consume(consume, into, consumer, trim)))
     try:
         host, port = split_listen(listen)
         settings = ReceiverSettings(
             database=store,
+            books=books,
             tokens=read_tokens(Path(token_file)) if token_file else Tokens(write={}),
             host=host,
             port=port,
@@ -99,10 +119,30 @@ def read_tokens(path: Path) -> Tokens:
     return Tokens(**grants)
 
 
-async def _run(settings: ReceiverSettings) -> int:
+def _stopped_by_signal() -> asyncio.Event:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def _consume(origin: str, into: str, name: str, trim: bool) -> int:
+    stopping = _stopped_by_signal()
+    try:
+        from uplink.receiver.consume import Booking, booking
+
+        async with booking(Booking(origin=origin, into=into, name=name, trim=trim)):
+            click.echo("booking")
+            sys.stdout.flush()
+            await stopping.wait()
+    except (StoreUnavailable, ImportError) as error:
+        click.echo(f"pegcount receiver: {error}", err=True)
+        return EX_IOERR
+    return 0
+
+
+async def _run(settings: ReceiverSettings) -> int:
+    stopping = _stopped_by_signal()
     try:
         running = await serve(settings)
     except StoreUnavailable as error:

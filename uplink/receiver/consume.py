@@ -10,9 +10,10 @@ Laws
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -24,8 +25,10 @@ from nats.js import JetStreamContext, api
 from uplink.batch import BatchError
 from uplink.receiver.placing import Conflict, Gap, Placement
 from uplink.receiver.storage import Documents, Incoming, Store, StoreUnavailable
-from uplink.receiver.storage.jetstream import JetStreamLog
+from uplink.receiver.storage.jetstream import JetStreamStore
+from uplink.receiver.storage.jetstream_log import JetStreamLog
 from uplink.receiver.storage.logged import Logged, read
+from uplink.receiver.storage.opening import open_storage
 
 log = logging.getLogger(__name__)
 
@@ -215,3 +218,40 @@ def _opened(messages: list[Msg]) -> list[tuple[Logged, Incoming]]:
         except BatchError as error:
             log.error("message %d of the log is passed over: %s", seq, error)
     return entries
+
+
+class Booking(Struct, frozen=True, kw_only=True):
+    """What is booked: `origin` (a log's URL) into `into` (a storage, as `open_storage` takes it), under the name `name`."""
+
+    origin: str
+    into: str
+    name: str = "books"
+    trim: bool = False
+
+
+@contextlib.asynccontextmanager
+async def booking(settings: Booking) -> AsyncIterator[None]:
+    """Within it, a consumer runs. Raises StoreUnavailable where log or books cannot be opened."""
+    books = await open_storage(settings.into)
+    try:
+        log_store = await JetStreamStore.open(settings.origin)
+        try:
+            consumer = Consumer(log_store.log, StoreBooks(books), log_store, settings.name, settings.trim)
+            async with running(consumer):
+                yield
+        finally:
+            await log_store.close()
+    finally:
+        await books.close()
+
+
+@contextlib.asynccontextmanager
+async def running(consumer: Consumer) -> AsyncIterator[None]:
+    task = asyncio.create_task(consumer.run(), name="consumer")
+    try:
+        yield
+    finally:
+        # Again, if need be: a wait that ends as it is cancelled may lose that (asyncio.wait_for before Python 3.12).
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=0.5)

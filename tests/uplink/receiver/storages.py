@@ -1,14 +1,13 @@
 """The storages that the receiver's tests run over, and a receiver over one of them."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
 from tests.uplink.platform import TOKENS
-from uplink.receiver.consume import Consumer, StoreBooks
+from uplink.receiver.consume import Consumer, StoreBooks, running
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.receiver.storage import Storage
 from uplink.receiver.storage.jetstream import JetStreamStore
@@ -60,13 +59,8 @@ async def booking(store: Storage, name: str = "books") -> AsyncIterator[None]:
     if not isinstance(store, JetStreamStore) or store._books is None:
         yield
         return
-    task = asyncio.create_task(Consumer(store.log, StoreBooks(store._books), store, name).run())
-    try:
+    async with running(Consumer(store.log, StoreBooks(store._books), store, name)):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 @asynccontextmanager

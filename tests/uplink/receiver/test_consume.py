@@ -1,7 +1,6 @@
 """Out of the log into the books: in order, again, after the books were away or went back, and when the log lost something."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,9 +11,9 @@ import pytest
 from tests.uplink.receiver.jetstream import NatsServer
 from tests.uplink.receiver.storages import booking, settled
 from tests.uplink.receiver.test_booking import incoming
-from uplink.receiver.consume import KIND, Consumer, StoreBooks, Unbooked
+from uplink.receiver.consume import KIND, Consumer, StoreBooks, Unbooked, running
 from uplink.receiver.placing import Placement
-from uplink.receiver.storage import Incoming, Storage, StoreUnavailable
+from uplink.receiver.storage import Incoming, Storage, StoreUnavailable, TotalsQuery
 from uplink.receiver.storage.jetstream import JetStreamStore
 from uplink.receiver.storage.opening import open_storage
 
@@ -27,17 +26,6 @@ async def log_and_books(server: NatsServer, path: Path) -> AsyncIterator[tuple[J
         yield log, books
     finally:
         await log.close()
-
-
-@asynccontextmanager
-async def running(consumer: Consumer) -> AsyncIterator[None]:
-    task = asyncio.create_task(consumer.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def no_sleep(_seconds: float) -> None:
@@ -83,7 +71,7 @@ async def test_b6_what_was_booked_and_not_acknowledged_comes_again_and_counts_on
             await settled(log, "site-1")
             await asyncio.sleep(0.5)
         assert await numbers(books) == list(range(1, 10))
-        (total,) = await books.totals("site-1", False, "")
+        (total,) = await books.totals(TotalsQuery(site="site-1"))
         assert total.events == 8
         assert (await log.log.js.consumer_info("PEGCOUNT", "books")).num_ack_pending == 0
 

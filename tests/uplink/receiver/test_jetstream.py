@@ -11,7 +11,7 @@ from tests.uplink.receiver.jetstream import NatsServer
 from tests.uplink.receiver.test_booking import incoming, sent
 from tests.uplink.site import chain_of
 from uplink.receiver.placing import Append, Conflict, Duplicate, Gap
-from uplink.receiver.storage import StoreUnavailable, jetstream
+from uplink.receiver.storage import StoreUnavailable, jetstream_log
 from uplink.receiver.storage.jetstream import JetStreamStore
 from uplink.receiver.storage.logged import message_id, subject
 from uplink.receiver.storage.nats_place import parse
@@ -103,7 +103,7 @@ async def test_d2_a_full_log_refuses_and_keeps_what_it_acknowledged(nats_server:
 async def test_d3_what_is_a_duplicate_does_not_depend_on_a_window(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jetstream, "WINDOW_S", 0.1)
+    monkeypatch.setattr(jetstream_log, "WINDOW_S", 0.1)
     batch = incoming("site-1", "original", 1, 3)
     for _ in range(2):
         store = await JetStreamStore.open(nats_server.url)
@@ -132,7 +132,7 @@ async def test_d1_a_server_that_is_killed_has_what_it_acknowledged_and_is_found_
 async def test_a_server_that_is_away_is_told_within_the_agents_patience(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jetstream, "ANSWER_S", 0.2)
+    monkeypatch.setattr(jetstream_log, "ANSWER_S", 0.2)
     monkeypatch.setattr("uplink.receiver.storage.nats_place.CONNECT_S", 0.5)
     store = await JetStreamStore.open(nats_server.url)
     await asyncio.to_thread(nats_server.stop, signal.SIGTERM)

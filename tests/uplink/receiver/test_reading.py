@@ -11,7 +11,7 @@ import pytest
 
 from tests.uplink.platform import TOKEN, fetch, receiver_at
 from tests.uplink.receiver.batches import batch_of, events, post
-from tests.uplink.receiver.storages import Platform, running_platform
+from tests.uplink.receiver.storages import Place, Platform, running_platform
 from tests.uplink.site import START, chain_of, event_body
 from uplink.feed import Item
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
@@ -21,7 +21,7 @@ from uplink.receiver.tokens import Tokens, token_hash
 
 
 @pytest.fixture
-async def receiver(storage: str) -> AsyncIterator[Platform]:
+async def receiver(storage: Place) -> AsyncIterator[Platform]:
     async with running_platform(storage) as platform:
         yield platform
 

@@ -11,15 +11,12 @@ Laws
 JetStream's window of message ids is no part of this: it only saves a message that the condition would refuse.
 """
 
-import contextlib
 from collections import OrderedDict
 
 import msgspec
-from nats.aio.client import Client
-from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, NotFoundError
+from nats.js import api
+from nats.js.errors import APIError
 
-from uplink.batch import BatchError
 from uplink.feed import Item
 from uplink.receiver.placing import Append, Duplicate, Placement, asked
 from uplink.receiver.storage import (
@@ -36,130 +33,18 @@ from uplink.receiver.storage import (
     Total,
     TotalsQuery,
 )
+from uplink.receiver.storage.jetstream_log import JetStreamLog
 from uplink.receiver.storage.kv_documents import KvDocuments
-from uplink.receiver.storage.logged import (
-    Logged,
-    Mark,
-    advance,
-    headers_of,
-    mark_of,
-    message_id,
-    placed,
-    read,
-    states,
-    subject,
-)
-from uplink.receiver.storage.nats_place import OVERTAKEN, NatsPlace, answered, connect, parse
+from uplink.receiver.storage.logged import Mark, advance, headers_of, mark_of, message_id, placed, states, subject
+from uplink.receiver.storage.nats_place import OVERTAKEN, answered
 
 RACES_MAX = 20
 """Tries of one batch against other receivers. An agent sends one batch at a time, so one other try is what is seen."""
 REMEMBERED_MAX = 20_000
 """Sites; about 1 KiB each."""
-ANSWER_S = 10.0
-WINDOW_S = 120.0
 
 _Remembered = tuple[int, list[Mark]]
 """The number of a site's last message, 0 for none, and its marks."""
-
-
-class JetStreamLog:
-    """The stream: what its messages say, and where they are. Make one with `await JetStreamLog.open(url)`."""
-
-    def __init__(self, place: NatsPlace, client: Client) -> None:
-        self.place = place
-        self.client = client
-        self.js: JetStreamContext = client.jetstream(timeout=ANSWER_S)
-
-    @classmethod
-    async def open(cls, url: str) -> "JetStreamLog":
-        """Raises StoreUnavailable where the server is not to be had, or its stream would lose what it acknowledged."""
-        place = parse(url)
-        opened = cls(place, await connect(place))
-        try:
-            await opened._ensure_stream()
-        except StoreUnavailable:
-            await opened.close()
-            raise
-        return opened
-
-    async def close(self) -> None:
-        with contextlib.suppress(OSError):  # of a connection that is lost
-            await self.client.close()
-
-    async def _ensure_stream(self) -> None:
-        try:
-            info = await answered(self.js.stream_info(self.place.stream))
-        except NotFoundError:
-            info = await answered(self.js.add_stream(self._wanted()))
-        if fault := _fault(info.config):
-            raise StoreUnavailable(f"stream {self.place.stream} {fault}")
-
-    def _wanted(self) -> api.StreamConfig:
-        return api.StreamConfig(
-            name=self.place.stream,
-            subjects=["m.*.*"],
-            retention=api.RetentionPolicy.LIMITS,
-            storage=api.StorageType.FILE,
-            discard=api.DiscardPolicy.NEW,
-            max_bytes=self.place.max_bytes,
-            num_replicas=self.place.replicas,
-            duplicate_window=WINDOW_S,
-        )
-
-    async def last(self, site: str) -> Logged | None:
-        """The site's last message."""
-        try:
-            found = await answered(self.js.get_msg(self.place.stream, subject=subject(site)))
-        except NotFoundError:
-            return None
-        return _read(found)
-
-    async def next(self, site: str, seq: int) -> Logged | None:
-        """The site's first message whose number is `seq` or later."""
-        try:
-            found = await answered(self.js.get_msg(self.place.stream, seq=seq, subject=subject(site), next=True))
-        except NotFoundError:
-            return None
-        return _read(found)
-
-    async def holding(self, site: str, epoch: str, number: int) -> Logged | None:
-        """The site's first message by which `epoch` has reached `number`: by bisection, since no epoch ever goes back."""
-        best = await self.last(site)
-        if best is None or best.reached(epoch) < number:
-            return None
-        low, high = (await answered(self.js.stream_info(self.place.stream))).state.first_seq, best.seq
-        while low < high:
-            middle = (low + high) // 2
-            found = await self.next(site, middle)
-            if found is not None and found.reached(epoch) < number:
-                low = found.seq + 1
-            else:
-                best, high = found or best, middle
-        return best
-
-    async def forget_before(self, site: str, seq: int) -> None:
-        """Take the site's messages before `seq` out of the log."""
-        await answered(self.js.purge_stream(self.place.stream, seq=seq, subject=subject(site)))
-
-
-def _read(message: api.RawStreamMsg) -> Logged:
-    try:
-        return read(message.seq or 0, message.headers, message.data)
-    except BatchError as error:
-        raise StoreUnavailable(str(error)) from error
-
-
-def _fault(config: api.StreamConfig) -> str:
-    """Why a stream would not keep what it acknowledged, or nothing."""
-    rules = (
-        (config.storage == api.StorageType.FILE, "is kept in memory"),
-        (config.discard == api.DiscardPolicy.NEW, "discards the old when it is full (it must discard new)"),
-        (config.retention == api.RetentionPolicy.LIMITS, "forgets what was consumed (retention must be limits)"),
-        (not config.max_age, "forgets by age (max_age must be 0)"),
-        (config.max_msgs_per_subject <= 0, "forgets by number (max_msgs_per_subject must be -1)"),
-        ("m.*.*" in (config.subjects or []), "does not take the subjects m.*.*"),
-    )
-    return next((fault for holds, fault in rules if not holds), "")
 
 
 class JetStreamStore(KvDocuments):
