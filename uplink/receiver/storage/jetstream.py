@@ -122,7 +122,7 @@ class JetStreamStore(KvDocuments):
             headers[api.Header.MSG_ID.value] = known_as
         try:
             published = await answered(
-                self.log.js.publish(subject(incoming.site), incoming.encoded, ANSWER_S, self.log.place.stream, headers),
+                self.log.js.publish(subject(incoming.site), incoming.encoded, headers=headers),
                 APIError,
             )
         except APIError as error:
