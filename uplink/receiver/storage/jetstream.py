@@ -12,6 +12,7 @@ JetStream's window of message ids is no part of this: it only saves a message th
 """
 
 from collections import OrderedDict
+from decimal import Decimal
 
 import msgspec
 from nats.js import api
@@ -170,6 +171,9 @@ class JetStreamStore(KvDocuments):
 
     async def counted(self, after: int, limit: int) -> list[Item]:
         return await self._read_from().counted(after, limit)
+
+    async def calls_by_hour(self, site: str, day: str) -> list[Decimal]:
+        return await self._read_from().calls_by_hour(site, day)
 
     async def newest(self) -> int:
         return await self._read_from().newest()
