@@ -226,9 +226,17 @@ async def _bounded(stream: aiohttp.StreamReader) -> bytes | None:
 def failure(error: Exception) -> Failure | Answer:
     """The problem that an exception of the line stands for."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return Answer(status=error.status)
+        return _proxy_said(error)
     code = next((code for kinds, code in _BY_KIND if isinstance(error, kinds)), "") or _by_errno(error)
     return Failure(code=code, detail=f"{type(error).__name__}: {error}".removesuffix(": "))
+
+
+def _proxy_said(error: aiohttp.ClientHttpProxyError) -> Failure:
+    """The answer to CONNECT was the proxy's own word, and none of the platform's. tinyproxy says 401 for a wrong password; 5xx
+    is what a proxy says that does not get through itself (RFC 9110 sections 15.6.3 and 15.6.5)."""
+    auth = error.status in (401, 407)
+    code = "proxy_auth" if auth else "unreachable" if error.status >= 500 else "proxy_refused"
+    return Failure(code=code, detail=f"the proxy answered {error.status} {error.message}".rstrip())
 
 
 _BY_KIND: tuple[tuple[tuple[type[Exception], ...], str], ...] = (

@@ -112,7 +112,13 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "proxy_auth",
         "error",
         "A proxy on the way asks for a password (407).",
-        "Let the proxy pass the platform's host.",
+        "Put `user:password` into the file that proxy_auth_file names, or let the proxy pass the platform's host.",
+    ),
+    (
+        "proxy_refused",
+        "error",
+        "The proxy does not let the platform's host pass.",
+        "Let the proxy pass the platform's host and port (CONNECT), or check the address in `proxy`.",
     ),
     (
         "captive_portal",

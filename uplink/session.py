@@ -325,7 +325,7 @@ _BY_STATUS: dict[int, Rule] = {
 _BY_CLASS: dict[int, Rule] = {3: _slow("redirected"), 5: _fast("server_error")}
 _OTHERWISE: Rule = _slow("answer_unusable")
 
-_SLOW_FAILURES = frozenset({"dns", "tls", "transport"})
+_SLOW_FAILURES = frozenset({"dns", "tls", "transport", "proxy_auth", "proxy_refused"})
 """Failures that a person mends; the others (refused, reset, timeout, unreachable) mostly mend themselves."""
 
 

@@ -191,7 +191,7 @@ _BY_CLASS: dict[int, Rule] = {
     3: _failed("redirected", slow=True),
     5: _failed("server_error", slow=False),
 }
-_SLOW_FAILURES = frozenset({"dns", "tls", "transport"})
+_SLOW_FAILURES = frozenset({"dns", "tls", "transport", "proxy_auth", "proxy_refused"})
 
 
 def judge(outcome: Answer | Failure, now_ms: int, special: Mapping[int, Rule] | None = None) -> Outcome:
