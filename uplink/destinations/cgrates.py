@@ -20,7 +20,7 @@ from msgspec import Struct
 from uplink.destinations.settings import HttpTakerSettings
 from uplink.line import HttpLine
 from uplink.session import Answer
-from uplink.taker import Event, Failed, Limits, Outcome, Refused, Taken, judge, quantity_of
+from uplink.taker import SAID_MAX_CHARS, Event, Failed, Limits, Outcome, Refused, Taken, judge, quantity_of
 from uplink.uploader import wall_clock_ms
 
 PATH = "/jsonrpc"
@@ -204,4 +204,5 @@ def _meaning(reply: _Reply, *, doubtful: bool) -> Outcome:
         return Failed(code="answer_unusable", detail=f"the result is {reply.result}", slow=True)
     if doubtful and reply.error.startswith((EXISTS, PARTIAL)):
         return Refused(code="partially_executed", message="it was executed in part: look there whether it is stored")
-    return next(rule for begin, rule in _BY_ERROR if reply.error.startswith(begin))(reply.error)
+    rule = next(rule for begin, rule in _BY_ERROR if reply.error.startswith(begin))
+    return rule(reply.error[:SAID_MAX_CHARS])

@@ -22,7 +22,7 @@ from uplink.destinations.settings import HttpTakerSettings
 from uplink.line import HttpLine
 from uplink.outbox import Refusal
 from uplink.session import Answer, Failure
-from uplink.taker import Event, Limits, Outcome, Refused, Taken, TooLarge, judge, said
+from uplink.taker import SAID_MAX_CHARS, Event, Limits, Outcome, Refused, Taken, TooLarge, judge, said
 from uplink.uploader import wall_clock_ms
 
 PATH = "/api/v1/events/batch"
@@ -120,7 +120,7 @@ def _is_known(fault: dict[str, list[str]]) -> bool:
 
 def _refusal(event: Event, fault: dict[str, list[str]]) -> Refusal:
     words = "; ".join(f"{field}: {', '.join(what)}" for field, what in fault.items())
-    return Refusal(seq=event.position, code="refused_422", message=words)
+    return Refusal(seq=event.position, code="refused_422", message=words[:SAID_MAX_CHARS])
 
 
 def _judged(answer: Answer | Failure) -> Outcome:

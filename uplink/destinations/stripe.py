@@ -2,7 +2,7 @@
 
 Laws
 - The id goes as `identifier`, which Stripe knows again for 24 hours. One by one, a second time is an error 400 that says so,
-  and is success here, where it names this identifier. (The stream drops the second silently.)
+  and is success here, where it names this identifier. (By the stream nothing is said of it.)
 - An event may be 35 days old and 5 minutes ahead, by Stripe's clock, not the site's: of its answer, or of its session. One that
   is older will never be taken, so it goes to quarantine (`too_old`) and no brake stops those behind it; one that is ahead is
   refused like any other.
@@ -28,7 +28,7 @@ from uplink.events import time_ms as instant_ms
 from uplink.line import HttpLine, check_address
 from uplink.outbox import Refusal
 from uplink.session import Answer
-from uplink.taker import Event, Failed, Limits, Outcome, Refused, Taken, judge, quantity_of, said
+from uplink.taker import SAID_MAX_CHARS, Event, Failed, Limits, Outcome, Refused, Taken, judge, quantity_of, said
 from uplink.uploader import wall_clock_ms
 
 EVENTS_PATH = "/v2/billing/meter_events"
@@ -41,6 +41,7 @@ AHEAD_MS = 5 * 60_000
 NAME_MAX_CHARS = 100
 """Of `event_name` and `identifier`."""
 VALUE_MAX_DIGITS = 15
+DUPLICATE = "An event already exists with identifier "
 
 
 class StripeSettings(HttpTakerSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -219,12 +220,13 @@ def _misfit(event: Event) -> Refused | None:
 
 def _bad_request(event: Event, answer: Answer, now_ms: int) -> Outcome:
     words = _words(answer)
-    if words.message.startswith(f"An event already exists with identifier {event.id}"):
+    known = words.message.partition(DUPLICATE)[2].split(maxsplit=1)
+    if known and known[0].strip("`'\".,") == event.id:
         return Taken(known=1)
     there_ms = backoff.date_ms(answer.date) or now_ms
     if event.time_ms < there_ms - OLDEST_MS:
         return Taken(refused=(_too_old(event, there_ms),))
-    return Refused(code=words.code or "refused_400", message=words.message or said(answer))
+    return Refused(code=words.code or "refused_400", message=words.message[:SAID_MAX_CHARS] or said(answer))
 
 
 def _words(answer: Answer) -> _Words:

@@ -7,10 +7,14 @@ from collections.abc import Callable
 import msgspec
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
+from agent.metering.charge import decimal_text, minutes_amount
 from tests.uplink.destinations.stand_in import StandIn, forwarding
 from tests.uplink.feed import MemoryFeed
-from uplink.destinations.cgrates import CgratesSettings
+from uplink.destinations.cgrates import CgratesSettings, cdr_of
+from uplink.taker import Event, Refused
 
 NO_PASSWORD = {"token": ""}
 MINUTES = {"quantity": "0.1", "unit": "min"}
@@ -89,6 +93,29 @@ async def test_a_unit_is_counted_as_cgrates_does(quantity: str, unit: str, kind:
     cdr = here.events["event-1"]
     assert (cdr["ToR"], cdr["Usage"], cdr["Destination"]) == (kind, usage, "+33199001234")
     assert "authorization" not in here.requests[0][2]
+
+
+@given(st.integers(0, 10**9))
+def test_a_call_of_whole_seconds_is_whole_seconds_there(seconds: int) -> None:
+    """Minutes are stored as millionths; the third of a minute that this cannot say is not billed as a nanosecond."""
+    quantity = decimal_text(minutes_amount(seconds))
+    made = event(quantity=quantity, unit="min")
+    cdr = cdr_of(made, CgratesSettings(url="https://cgrates.example.net"))
+    assert not isinstance(cdr, Refused)
+    assert int(cdr.usage) == seconds * 10**9
+
+
+def event(**data: str) -> Event:
+    return Event(
+        position=1,
+        id="event-1",
+        source="urn:pegcount:site:site-1",
+        type="voice.minutes",
+        subject="101",
+        time="2026-11-20T10:00:00.000Z",
+        data=data,
+        body=b"",
+    )
 
 
 @pytest.mark.parametrize(

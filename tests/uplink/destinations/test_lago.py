@@ -4,6 +4,8 @@ import json
 
 import pytest
 from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.uplink.destinations.stand_in import StandIn, forwarding
 from tests.uplink.feed import MemoryFeed
@@ -74,6 +76,21 @@ async def test_events_that_it_names_by_their_index_are_refused_and_the_rest_goes
     assert feed.refused[4].message == "external_subscription_id: value_is_invalid"
     assert [len(body["events"]) for body in here.bodies()] == [10, 9]
     assert len(here.events) == 9
+
+
+@given(st.sets(st.integers(1, 130), max_size=12), st.sets(st.integers(1, 130), max_size=30))
+@settings(max_examples=25)
+async def test_whatever_it_dislikes_or_has_each_event_is_there_once_or_in_quarantine(
+    bad: set[int], known: set[int]
+) -> None:
+    feed = MemoryFeed()
+    for number in range(1, 131):
+        feed.record(1, subject="bad" if number in bad else "101")
+    async with forwarding("lago", accept, feed) as (loop, here):
+        here.keep([{"transaction_id": f"event-{number}"} for number in known], "transaction_id")
+        assert (await loop.upload()).problem == ""
+    assert feed.refused_ids() == [f"event-{number}" for number in sorted(bad - known)]
+    assert set(here.events) == set(feed.ids()) - set(feed.refused_ids())
 
 
 async def test_a_lost_answer_is_asked_again_byte_for_byte_and_what_it_has_is_success() -> None:

@@ -84,11 +84,12 @@ async def test_one_that_it_has_is_success_and_nothing_stalls() -> None:
     assert (report.acked, report.known, report.problem, feed.refused) == (3, 1, "", {})
 
 
-async def test_that_another_event_exists_is_no_success() -> None:
+@pytest.mark.parametrize("another", ["somebody-elses.", "event-10.", ""])
+async def test_that_another_event_exists_is_no_success(another: str) -> None:
     feed = MemoryFeed()
     feed.record(1)
     async with forwarding("stripe", accept, feed, names=NAMES) as (loop, here):
-        here.answers.append(bad("An event already exists with identifier somebody-elses."))
+        here.answers.append(bad(f"An event already exists with identifier {another}"))
         await loop.upload()
     assert feed.refused_ids() == ["event-1"]
 
