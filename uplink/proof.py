@@ -34,6 +34,16 @@ class Mismatch(Exception):
         place = f"epoch {epoch}, event {sequence}: " if epoch else ""
         super().__init__(f"{place}{what}: expected {self.expected}, found {self.found}")
 
+    def told(self) -> dict[str, str | int]:
+        """For programs."""
+        return {
+            "epoch": self.epoch,
+            "sequence": self.sequence,
+            "what": self.what,
+            "expected": self.expected,
+            "found": self.found,
+        }
+
 
 def _shown(value: object) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)[:200]

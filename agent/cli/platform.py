@@ -16,6 +16,7 @@ import msgspec
 from agent.cli.at_store import all_of, at_store, check_done, day_of, store_option, wall_ms
 from agent.cli.common import EX_CONFIG, in_words
 from agent.cli.operators import operator
+from agent.cli.platform_verify import verify
 from uplink.receiver.access import CERTIFICATE, Certified
 from uplink.receiver.agents import AgentKey, Agents
 from uplink.receiver.answers import is_site
@@ -172,3 +173,4 @@ def revoke_certificate(store: str, digest: str) -> None:
 
 
 platform.add_command(operator)
+platform.add_command(verify)

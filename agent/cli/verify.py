@@ -67,9 +67,9 @@ def verify(
             trusted = frozenset(keys) or _enrolled_keys(config)
             proved = _proved(config, _period(config, since, until), trusted=trusted)
     except Mismatch as mismatch:
-        click.echo(_mismatch_json(mismatch) if as_json else f"does not hold: {mismatch}")
+        click.echo(_json(holds=False, mismatch=mismatch.told()) if as_json else f"does not hold: {mismatch}")
         sys.exit(EX_TROUBLE)
-    click.echo(msgspec.json.encode({"holds": True, "proved": proved}).decode() if as_json else in_lines(proved))
+    click.echo(_json(holds=True, proved=proved) if as_json else in_lines(proved))
     sys.exit(EX_OK)
 
 
@@ -131,9 +131,8 @@ def in_lines(proved: Proved) -> str:
     return "\n".join(lines)
 
 
-def _mismatch_json(mismatch: Mismatch) -> str:
-    told = {name: getattr(mismatch, name) for name in ("epoch", "sequence", "what", "expected", "found")}
-    return msgspec.json.encode({"holds": False, "mismatch": told}).decode()
+def _json(**outcome: object) -> str:
+    return msgspec.json.encode(outcome).decode()
 
 
 def _enrolled_keys(config: Config) -> frozenset[str]:

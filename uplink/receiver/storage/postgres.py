@@ -9,7 +9,7 @@ Laws
 - The URL may hold a password; no message does.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -130,10 +130,11 @@ class PostgresStore:
 
     async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]:
         rows = await self._do(lambda connection: connection.fetch(_EVENTS, site, after, limit))
-        return [
-            StoredEvent(position=position, epoch=epoch, seq=seq, status=STATUS_NAMES[status], body=body)
-            for position, epoch, seq, status, body in rows
-        ]
+        return _stored(rows)
+
+    async def history(self, site: str, epoch: str, after: int, limit: int) -> list[StoredEvent]:
+        """An epoch's events behind number `after`, in the order of their numbers."""
+        return _stored(await self._do(lambda connection: connection.fetch(_HISTORY, site, epoch, after, limit)))
 
     async def batches(self, site: str, epoch: str, after: int, limit: int) -> list[Booked]:
         rows = await self._do(lambda connection: connection.fetch(_BATCHES, site, epoch, after, limit))
@@ -240,6 +241,19 @@ FROM (
         > coalesce(min(epoch.id) = min(epoch.id) FILTER (WHERE after_matches IS NULL), false)::int
     ORDER BY site.name LIMIT $4
 ) AS picked JOIN epoch AS latest ON latest.id = picked.latest ORDER BY picked.name
+"""
+
+
+def _stored(rows: Iterable[tuple[int, str, int, int, bytes]]) -> list[StoredEvent]:
+    return [
+        StoredEvent(position=position, epoch=epoch, seq=seq, status=STATUS_NAMES[status], body=body)
+        for position, epoch, seq, status, body in rows
+    ]
+
+
+_HISTORY = """
+SELECT position, epoch.name, seq, status, body FROM event JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = epoch.site_id
+WHERE site.name = $1 AND epoch.name = $2 AND seq > $3 ORDER BY seq LIMIT $4
 """
 
 _BATCHES = """

@@ -1,6 +1,7 @@
 """What is read from the SQLite store: the statements, for the reader's connection."""
 
 import sqlite3
+from collections.abc import Iterable
 from decimal import Decimal
 
 from uplink.feed import Item
@@ -84,6 +85,21 @@ def events(db: sqlite3.Connection, site: str, after: int, limit: int) -> list[St
         " WHERE site.name = ? AND position > ? ORDER BY position LIMIT ?",
         (site, after, limit),
     )
+    return _stored(rows)
+
+
+def history(db: sqlite3.Connection, site: str, epoch: str, after: int, limit: int) -> list[StoredEvent]:
+    """An epoch's events behind number `after`, in the order of their numbers."""
+    rows = db.execute(
+        "SELECT position, epoch.name, seq, status, body FROM event"
+        " JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = site_id"
+        " WHERE site.name = ? AND epoch.name = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (site, epoch, after, limit),
+    )
+    return _stored(rows)
+
+
+def _stored(rows: Iterable[tuple[int, str, int, int, bytes]]) -> list[StoredEvent]:
     return [
         StoredEvent(position=position, epoch=epoch, seq=seq, status=STATUS_NAMES[status], body=body)
         for position, epoch, seq, status, body in rows

@@ -147,6 +147,9 @@ class SqliteStore:
     async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]:
         return await self._read(lambda db: queries.events(db, site, after, limit))
 
+    async def history(self, site: str, epoch: str, after: int, limit: int) -> list[StoredEvent]:
+        return await self._read(lambda db: queries.history(db, site, epoch, after, limit))
+
     async def batches(self, site: str, epoch: str, after: int, limit: int) -> list[Booked]:
         return await self._read(lambda db: queries.batches(db, site, epoch, after, limit))
 
