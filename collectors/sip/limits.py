@@ -16,6 +16,10 @@ class Limits(Bounds, frozen=True, kw_only=True):
     legs_per_call: int = 64
     """A ring group of 50 phones fits; a forwarding loop does not."""
 
+    transactions_bytes: int = 33_554_432
+    """What those requests hold meanwhile: they are kept whole until they are answered. 20,000 of the usual 600 octets come to
+    12 MB; it is for those of 64 kB each."""
+
     transactions: int = 20_000
     """REGISTER, MESSAGE and SUBSCRIBE requests that await their answer."""
 

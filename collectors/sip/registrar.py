@@ -41,6 +41,8 @@ class Registrar:
         self.counters = counters
         self.records = records
         self.transactions: OrderedDict[bytes, Transaction] = OrderedDict()
+        self._bytes = 0
+        """What the transactions hold."""
         self.endpoint_of = bindings.endpoint_of
 
     def register(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
@@ -52,23 +54,31 @@ class Registrar:
         key = call_id + b"\0" + cseq
         known = self.transactions.get(key)
         if known is not None and _is_another_try(known, packet, data):
-            del self.transactions[key]
+            self._bytes -= _weight(key, self.transactions.pop(key))
         elif known is not None:
             if known.src == packet.src:
                 self.counters["retransmissions"] += 1
             else:
                 self.counters["relayed"] += 1
             return
-        if len(self.transactions) >= self.limits.transactions:
-            self._forget_oldest()
+        self._make_room(len(key) + len(data))
         asked = self.transactions[key] = Transaction(packet.at_us, method, data, message is None, src=packet.src)
+        self._bytes += len(key) + len(data)
         if method == b"MESSAGE":
             asked.relayed = self._relayed(packet, message or read(data, short, self.counters))
 
-    def _forget_oldest(self) -> None:
-        _, oldest = self.transactions.popitem(last=False)
-        if not oldest.done and not oldest.status:
-            self.counters["transactions_evicted"] += 1
+    def _make_room(self, size_bytes: int) -> None:
+        limits, transactions = self.limits, self.transactions
+        while transactions and (
+            len(transactions) >= limits.transactions or self._bytes + size_bytes > limits.transactions_bytes
+        ):
+            oldest = self._forget_oldest()
+            self.counters["transactions_evicted"] += not oldest.done and not oldest.status
+
+    def _forget_oldest(self) -> Transaction:
+        key, oldest = self.transactions.popitem(last=False)
+        self._bytes -= _weight(key, oldest)
+        return oldest
 
     def answer(self, packet: SipPacket, data: bytes, short: Brief, message: Message | None) -> None:
         _, status, call_id, cseq = short
@@ -83,6 +93,7 @@ class Registrar:
             self._refused(asked, again, packet, data, status)
             return
         said, asked.done, asked.data = asked.data, True, b""
+        self._bytes -= len(said)
         if asked.method == b"REGISTER":
             wanted = self._told(said, again, None, request_told)
             granted = self._told(data, short, message, answer_told)
@@ -142,7 +153,10 @@ class Registrar:
         words = b"\0".join((request.get(b"Content-Type"), _sender(request), request.body))
         mark = b"\0relay " + blake2b(words, digest_size=16).digest()
         passed = mark + packet.src.encode() in self.transactions
-        self.transactions[mark + packet.dst.encode()] = Transaction(packet.at_us, b"", b"", done=True)
+        place = mark + packet.dst.encode()
+        if place not in self.transactions:
+            self._bytes += len(place)
+        self.transactions[place] = Transaction(packet.at_us, b"", b"", done=True)
         return passed
 
     def _use(self, code: str, endpoint: str, asked: Transaction, request: Message) -> None:
@@ -160,12 +174,17 @@ class Registrar:
             first = next(iter(self.transactions.values()))
             if first.at_us > before_us:
                 break
-            self.transactions.popitem(last=False)
+            self._forget_oldest()
             self.counters["unanswered"] += not first.done and not first.status
         self.bindings.run(now_us)
 
     def restore(self, transactions: dict[bytes, Transaction]) -> None:
         self.transactions = OrderedDict(transactions)
+        self._bytes = sum(_weight(key, asked) for key, asked in transactions.items())
+
+
+def _weight(key: bytes, asked: Transaction) -> int:
+    return len(key) + len(asked.data)
 
 
 def _is_another_try(known: Transaction, packet: SipPacket, data: bytes) -> bool:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from msgspec import structs
+
 from collectors.records import Registration
 from collectors.sip.limits import Limits
 from collectors.sip.packets import SipPacket
@@ -107,6 +109,31 @@ def test_the_same_registration_read_from_anywhere_has_the_same_key() -> None:
 def test_the_oldest_request_that_awaits_its_answer_goes_at_the_limit() -> None:
     packets = [register(n / 100, str(100 + n))[0] for n in range(5)]
     assert track(packets, limits=Limits(transactions=3), end=1).counters["transactions_evicted"] == 2
+
+
+def test_requests_that_await_their_answer_are_bounded_by_what_they_hold_too() -> None:
+    """Long ones go sooner; one that was answered holds nothing, and a restart counts anew."""
+    long = [replace_payload(register(n / 100, str(100 + n))[0], b"X" * 10_000) for n in range(20)]
+    tracker = Tracker(Limits(transactions_bytes=50_000))
+    for packet in [*register(0, "900"), *long[:10]]:
+        tracker.feed(packet)
+    assert tracker.counters["transactions_evicted"] == 10 - 4
+    again = Tracker(Limits(transactions_bytes=50_000))
+    tracker.drain()
+    again.restore(tracker.snapshot())
+    for packet in long[10:]:
+        tracker.feed(packet)
+        again.feed(packet)
+    assert again.counters["transactions_evicted"] == tracker.counters["transactions_evicted"] == 20 - 4
+    for packet in register(5, "901"):
+        again.feed(packet)
+    assert [record.endpoint for record in again.drain()[0] if isinstance(record, Registration)] == ["901"]
+
+
+def replace_payload(packet: SipPacket, more: bytes) -> SipPacket:
+    """The same request with a header of that many octets more."""
+    head, _, rest = packet.payload.partition(b"\r\n")
+    return structs.replace(packet, payload=head + b"\r\nX-Long: " + more + b"\r\n" + rest)
 
 
 def test_the_binding_that_was_refreshed_longest_ago_goes_at_the_limit() -> None:
