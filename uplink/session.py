@@ -56,13 +56,14 @@ class Moment(Struct, frozen=True, kw_only=True):
 
 class Acknowledge(Struct, frozen=True, kw_only=True):
     """The platform holds everything up to `through`; of these it did not count `refused`, and counted `known` before.
-    `max_events` is the batch size it asks for, or 0."""
+    `max_events` is the batch size it asks for, or 0; `replay_from` the number from which it wants to have all again, or 0."""
 
     through: int
     refused: list[Refusal] = []
     known: int = 0
     duplicate: bool = False
     max_events: int = 0
+    replay_from: int = 0
 
 
 class Rewind(Struct, frozen=True, kw_only=True):
@@ -110,6 +111,7 @@ class _Result(Struct, frozen=True):
 
 class _Hints(Struct, frozen=True):
     max_batch: int = 0
+    replay_from: int = 0
 
 
 class _Acknowledgement(Struct, frozen=True):
@@ -244,6 +246,7 @@ def _acknowledge(head: Head, given: _Acknowledgement) -> Acknowledge:
         known=sum(each.status == "known" for each in given.results),
         duplicate=given.duplicate,
         max_events=max(0, min(given.hints.max_batch, EVENTS_MAX)),
+        replay_from=given.hints.replay_from if 1 <= given.hints.replay_from <= given.acked_through else 0,
     )
 
 

@@ -32,7 +32,7 @@ from uplink.problems import CATALOGUE
 from uplink.receipts import Receipted, ReceiptInvalid
 from uplink.session import Answer, Failure, Moment
 from uplink.status import AgentStatus
-from uplink.uploader import Uploader, UploadReport, wall_clock_ms
+from uplink.uploader import Standing, Uploader, UploadReport, wall_clock_ms
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +84,26 @@ class Shipper(Uploader):
         self.destination = destination
         self.pace = pace
         self.limit = pace.max_events
+        self.lost = ""
+        self.lost_since_ms = 0
 
     async def stored_backoff(self) -> bytes:
         return (await self.outbox.cursor(self.name)).backoff
+
+    def note_lost(self, detail: str) -> None:
+        """The platform asks for events that are pruned here; or, without detail, not any more. It holds up nothing."""
+        if detail and not self.lost:
+            problem = CATALOGUE["history_lost"]
+            log.warning("%s: %s (%s) %s", self.name, problem.text, detail, problem.hint)
+        self.lost_since_ms = self.lost_since_ms if self.lost else self.clock_ms()
+        self.lost = detail
+
+    def problems(self) -> list[Standing]:
+        standing = super().problems()
+        if self.lost and self.backoff.problem != "history_lost":
+            lost = Standing(problem=CATALOGUE["history_lost"], since_ms=self.lost_since_ms, detail=self.lost)
+            standing.insert(0, lost)
+        return standing
 
     async def run(self) -> UploadReport:
         self.limit = min(self.pace.max_events, 2 * self.limit)
@@ -112,6 +129,7 @@ class _Run:
         self.acked = cursor.acked_through
         self.suspect = 0
         self.rewinds = 0
+        self.sent_again = False
         self.answer_ms = 0
         self.receipt: Receipted | None = None
         self.withhold: session.Withhold | None = None
@@ -270,6 +288,17 @@ class _Run:
         if action.max_events:
             self.shipper.limit = min(self.shipper.pace.max_events, action.max_events)
         await self._remember(backoff.cleared(self.shipper.backoff))
+        await self._send_again(head, action.replay_from)
+
+    async def _send_again(self, head: Head, asked: int) -> None:
+        """Once in an upload: a platform that never has enough is not followed round and round."""
+        if not asked or asked >= await self.outbox.horizon(head.epoch):
+            self.shipper.note_lost("")
+            if asked and not self.sent_again:
+                log.info("%s asks for everything from event %d on again", self.shipper.name, asked)
+                self.sent_again, self.position = True, asked - 1
+        else:
+            self.shipper.note_lost(f"it asks for event {asked} of epoch {head.epoch}")
 
     def _reasoned(self, refusal: Refusal) -> Refusal:
         """A withheld event's reason is what the platform said when it came whole."""

@@ -17,6 +17,7 @@ from uplink.receiver.ingest import Ingest
 from uplink.receiver.metrics import Metrics
 from uplink.receiver.platform_key import PlatformKeys
 from uplink.receiver.reading import Reading
+from uplink.receiver.resending import Resending
 from uplink.receiver.seen import Sightings
 from uplink.receiver.storage import Storage
 from uplink.receiver.tokens import Tokens
@@ -43,7 +44,8 @@ def make_app(
     enrolling = Enrolling(store, access, keys, clock_ms)
     guard, sightings = Guard(gate), Sightings(store)
     metrics = Metrics(gate, guard)
-    ingest = Ingest(store, access, clock_ms, gate.limits, guard, metrics, sightings, keys)
+    resending = Resending(store, tokens, clock_ms)
+    ingest = Ingest(store, access, clock_ms, gate.limits, guard, metrics, sightings, keys, resending)
     reading = Reading(store, tokens, clock_ms, metrics)
     app = web.Application(
         middlewares=[guard.middleware()],
@@ -57,6 +59,7 @@ def make_app(
         },
     )
     app.cleanup_ctx.append(sightings.background)
+    app.cleanup_ctx.append(resending.background)
     app.add_routes(
         [
             web.post("/v1/sites/{site}/batches", ingest.post_batch),
@@ -71,6 +74,9 @@ def make_app(
             web.get("/v1/sites/{site}/receipts", reading.get_receipts),
             web.get("/v1/sites/{site}/totals", reading.get_totals),
             web.get("/v1/sites/{site}/events", reading.get_events),
+            web.post("/v1/sites/{site}/replay", resending.post),
+            web.get("/v1/sites/{site}/replay", resending.get),
+            web.delete("/v1/sites/{site}/replay", resending.delete),
             web.get("/healthz", reading.get_health),
             web.get("/metrics", reading.get_metrics),
         ]

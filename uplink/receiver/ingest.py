@@ -27,6 +27,7 @@ from uplink.receiver.limits import Limits
 from uplink.receiver.metrics import Metrics
 from uplink.receiver.placing import Conflict, Duplicate, Gap, Placement
 from uplink.receiver.platform_key import PlatformKeys
+from uplink.receiver.resending import Resending
 from uplink.receiver.screen import LATE_MS, Place, Screened, screen
 from uplink.receiver.seen import Seen, Sightings
 from uplink.receiver.storage import Appended, Incoming, Store, StoreUnavailable
@@ -61,6 +62,7 @@ class Ingest:
         metrics: Metrics,
         sightings: Sightings,
         keys: PlatformKeys,
+        resending: Resending,
     ) -> None:
         self.store = store
         self.access = access
@@ -70,6 +72,7 @@ class Ingest:
         self.metrics = metrics
         self.sightings = sightings
         self.keys = keys
+        self.resending = resending
         self.inflight = 0
 
     async def post_batch(self, request: web.Request) -> web.StreamResponse:
@@ -114,7 +117,8 @@ class Ingest:
         except StoreUnavailable as error:
             raise Refused("store_unavailable", "try again later") from error
         self._see(incoming, appended, request.headers.get(status.FIELD, ""))
-        return self._answer(incoming, appended, await self.keys.current())
+        replay_from = await self.resending.hint(site, head, appended.placement)
+        return self._answer(incoming, appended, await self.keys.current(), replay_from)
 
     def _see(self, incoming: Incoming, appended: Appended, told: str) -> None:
         head = incoming.head
@@ -130,7 +134,7 @@ class Ingest:
             )
         )
 
-    def _answer(self, incoming: Incoming, appended: Appended, key: PrivateKey) -> web.Response:
+    def _answer(self, incoming: Incoming, appended: Appended, key: PrivateKey, replay_from: int) -> web.Response:
         match appended.placement:
             case Gap(expected):
                 raise Refused("gap", f"event {expected} of this epoch is the next one", expected=expected)
@@ -150,7 +154,7 @@ class Ingest:
                 ],
                 duplicate=isinstance(appended.placement, Duplicate),
                 late=any(each.time_ms < incoming.now_ms - LATE_MS for each in incoming.events if not each.refused),
-                hints={"max_batch": EVENTS_MAX},
+                hints={"max_batch": EVENTS_MAX, **({"replay_from": replay_from} if replay_from else {})},
             )
         )
 
