@@ -53,6 +53,9 @@ class Platform(Destination, Protocol):
 
     platform_keys: Mapping[str, bytes]
 
+    async def policy(self, seen: str) -> Answer | Failure:
+        """The site's policy, unless it is the one whose SHA-256 is `seen`. Raises nothing."""
+
 
 class Pace(Struct, frozen=True, kw_only=True):
     """`interval_ms` caps every wait; `max_events` and `max_bytes` (before gzip) bound a batch."""

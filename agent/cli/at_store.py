@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from agent.cli.common import EX_IOERR, EX_TROUBLE
+from uplink.receiver.answers import is_site
 from uplink.receiver.storage import Document, Documents, StoreUnavailable
 
 T = TypeVar("T")
@@ -59,3 +60,10 @@ def day_of(at_ms: int) -> str:
 
 def wall_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def a_site(_context: click.Context, _param: click.Parameter, value: str) -> str:
+    """The callback of options that name a site."""
+    if value and not is_site(value):
+        raise click.BadParameter("a site is 1 to 64 letters, digits, '.', '_' or '-'")
+    return value

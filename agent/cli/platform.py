@@ -1,5 +1,5 @@
 """`pegcount platform`: what operators of the platform's end do at its store: enrolment tokens, agents' keys, certificates,
-operators.
+policies, operators.
 
 Law: it works on the store itself, so whoever may write there may do all of this; a receiver that runs sees it within seconds.
 """
@@ -13,13 +13,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from agent.cli.at_store import all_of, at_store, check_done, day_of, store_option, wall_ms
+from agent.cli.at_store import a_site, all_of, at_store, check_done, day_of, store_option, wall_ms
 from agent.cli.common import EX_CONFIG, in_words
 from agent.cli.operators import operator
+from agent.cli.platform_policy import policy
 from agent.cli.platform_verify import verify
 from uplink.receiver.access import CERTIFICATE, Certified
 from uplink.receiver.agents import AgentKey, Agents
-from uplink.receiver.answers import is_site
 from uplink.receiver.enrolling import KIND as TOKEN
 from uplink.receiver.enrolling import USES_MAX, Token
 from uplink.receiver.storage import Documents
@@ -29,15 +29,9 @@ TOKEN_BYTES = 32
 DAY_MS = 86_400_000
 
 
-def _site(_context: click.Context, _param: click.Parameter, value: str) -> str:
-    if value and not is_site(value):
-        raise click.BadParameter("a site is 1 to 64 letters, digits, '.', '_' or '-'")
-    return value
-
-
 @click.group()
 def platform() -> None:
-    """Manage the platform's end: who may enrol, which agents may report, who may log in.
+    """Manage the platform's end: who may enrol, which agents may report, what is set at sites, who may log in.
 
     Works on the receiver's store; a receiver that runs meanwhile sees it within seconds.
     """
@@ -56,7 +50,7 @@ def token() -> None:
 @click.option(
     "--site",
     default="",
-    callback=_site,
+    callback=a_site,
     metavar="ID",
     help="The site that it is for; else each use makes one.",
 )
@@ -109,7 +103,7 @@ def agent() -> None:
 
 @agent.command("list")
 @store_option
-@click.option("--site", default="", callback=_site, metavar="ID", help="Only those of this site.")
+@click.option("--site", default="", callback=a_site, metavar="ID", help="Only those of this site.")
 def list_agents(store: str, site: str) -> None:
     """Print each key's id, state, site, day of enrolment, machine and version."""
     for document in at_store(store, lambda documents: all_of(documents, "agent")):
@@ -137,7 +131,7 @@ def certificate() -> None:
 
 @certificate.command("add")
 @store_option
-@click.option("--site", required=True, callback=_site, metavar="ID", help="The site that it may report for.")
+@click.option("--site", required=True, callback=a_site, metavar="ID", help="The site that it may report for.")
 @click.option("--label", default="", metavar="TEXT", help="What it is; shown in the list.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 def add_certificate(store: str, site: str, label: str, file: str) -> None:
@@ -172,5 +166,6 @@ def revoke_certificate(store: str, digest: str) -> None:
     )
 
 
+platform.add_command(policy)
 platform.add_command(operator)
 platform.add_command(verify)

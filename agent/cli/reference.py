@@ -14,7 +14,7 @@ from msgspec import NODEFAULT, Struct, inspect, structs
 
 from agent.cli.main import main
 from agent.config import meanings
-from agent.config.tables import Ledger, Log, Web
+from agent.config.tables import Ledger, Log, Policy, Web
 from agent.config.wording import describe
 from agent.metering.catalogue import CLASSES, FEATURES, METERS, RISKS
 from agent.metering.rules import DialPlan, Level, Metering, Site
@@ -107,6 +107,7 @@ def _config_tables() -> Iterator[tuple[str, str, type[Struct]]]:
     yield "`[[destination]]`", "destination", DestinationTable
     yield "`[destination.names]`", "destination.names", Names
     yield "`[web]`", "web", Web
+    yield "`[policy]`", "policy", Policy
     yield "`[log]`", "log", Log
 
 

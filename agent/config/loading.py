@@ -16,7 +16,7 @@ from msgspec import Struct
 from agent.config.findings import ConfigError, Fault, Finding, Path, dotted
 from agent.config.places import Places
 from agent.config.semantics import semantic_faults
-from agent.config.tables import Config, Destination, Ledger, Log, Source, Web
+from agent.config.tables import Config, Destination, Ledger, Log, Policy, Source, Web
 from agent.config.validation import faults, missing_key, unknown_key, wrong_value
 from agent.config.wording import near_miss, shown
 from agent.metering.rules import Metering, Site
@@ -32,6 +32,7 @@ TABLES: dict[str, Any] = {
     "ledger": Ledger,
     "web": Web,
     "log": Log,
+    "policy": Policy,
 }
 LISTS = {"source": "sources", "destination": "destinations"}
 DESTINATION_SHAPES: dict[str, type[Any]] = {name: kind.settings for name, kind in TAKERS.items()}
@@ -51,15 +52,25 @@ def load(path: FilePath | str, kinds: Mapping[str, Kind] | None = None) -> Confi
 
 def parse(text: str, path: FilePath, kinds: Mapping[str, Kind]) -> Config:
     """The same for a text that has been read from `path`."""
-    tree = _tree(text, path)
+    tree = tree_of(text, path)
     found = list(_tree_faults(tree, kinds))
     config = None if found else _config(tree, path, kinds)
     if config is not None:
         found = list(semantic_faults(config))
-    findings = _placed(found, text, path)
+    findings = placed(found, text, path)
     if config is None or any(one.severity == "error" for one in findings):
         raise ConfigError(findings)
-    return msgspec.structs.replace(config, warnings=findings)
+    return msgspec.structs.replace(config, warnings=findings, text=text)
+
+
+def checked(tree: Mapping[str, Any], path: FilePath, kinds: Mapping[str, Kind] | None = None) -> Config | list[Fault]:
+    """The same for a tree that is no file's: all of its errors, or what it says."""
+    kinds = _registered() if kinds is None else kinds
+    found = list(_tree_faults(tree, kinds))
+    if found:
+        return found
+    config = _config(tree, path, kinds)
+    return [fault for fault in semantic_faults(config) if fault.severity == "error"] or config
 
 
 def _registered() -> Mapping[str, Kind]:
@@ -89,7 +100,7 @@ def _about_file(path: FilePath, message: str, hint: str = "") -> Finding:
     return Finding(file=str(path), line=0, column=0, path="", message=message, hint=hint)
 
 
-def _tree(text: str, path: FilePath) -> dict[str, Any]:
+def tree_of(text: str, path: FilePath) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -186,7 +197,7 @@ def _destination(table: dict[str, Any]) -> Destination:
     return Destination(table["name"], table["kind"], msgspec.convert(_own_keys(table, shape), shape))
 
 
-def _placed(found: Iterable[Fault], text: str, path: FilePath) -> tuple[Finding, ...]:
+def placed(found: Iterable[Fault], text: str, path: FilePath) -> tuple[Finding, ...]:
     places = Places(text)
     findings = []
     for fault in found:

@@ -25,6 +25,8 @@ TABLES: dict[str, str] = {
     "uplink": "The platform that micro-transactions go to. Without this table they are kept and not sent.",
     "web": "The status page.",
     "log": "What goes to stderr.",
+    "policy": "What the platform may set at this site, in a policy of its own (operate.md). Files, commands, addresses and "
+    "secrets never.",
 }
 
 KEYS: dict[str, str] = {
@@ -176,6 +178,11 @@ KEYS: dict[str, str] = {
     "web.listen": "Address and port. What other machines reach is refused without `allow_remote`: the page has no login.",
     "web.allow_remote": "Permit an address that other machines reach. Put a proxy that asks for a password in front.",
     "web.hosts": "Names, besides `localhost` and IP addresses, that the page may be asked by.",
+    "policy.allow": (
+        "Tables that a policy may have: `schedule` (when uploads are made), `metering` (increments, minimum, levels), `seats` "
+        "(what makes a seat, patterns of extensions), `privacy` (`metering.numbers`). A policy with any other is refused as a "
+        "whole; `[]` refuses all."
+    ),
     "log.level": "The least that is logged.",
     "log.format": "Text for people, or one JSON object a line.",
 }

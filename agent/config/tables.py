@@ -44,6 +44,12 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["text", "json"] = "text"
 
 
+class Policy(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[policy]`: what the platform may set at this site (`agent.config.policy`)."""
+
+    allow: tuple[Literal["schedule", "metering", "privacy", "seats"], ...] = ("schedule", "metering", "seats")
+
+
 class Source(Struct, frozen=True):
     """One `[[source]]`: its unique name, its kind's name, and the kind's own struct with all the other keys."""
 
@@ -61,7 +67,8 @@ class Destination(Struct, frozen=True):
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """The whole file. `uplink` is None where nothing is to be sent; `warnings` are findings that stop nothing."""
+    """The whole file. `uplink` is None where nothing is to be sent; `warnings` are findings that stop nothing; `text` is what
+    was read from `path`."""
 
     site: Site
     metering: Metering = Metering()
@@ -71,5 +78,7 @@ class Config(Struct, frozen=True, kw_only=True):
     destinations: tuple[Destination, ...] = ()
     web: Web = Web()
     log: Log = Log()
+    policy: Policy = Policy()
     path: Path = Path()
     warnings: tuple[Finding, ...] = ()
+    text: str = ""

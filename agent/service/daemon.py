@@ -27,6 +27,7 @@ from agent.ledger.outbox import LedgerOutbox
 from agent.ledger.writer import Ledger
 from agent.metering.rules import Site
 from agent.service import manager
+from agent.service.policy import PolicyKeeper
 from agent.service.state import AgentState, program_version
 from agent.service.supervisor import SupervisedSource
 from agent.web.app import start as start_page
@@ -56,10 +57,12 @@ Told = Callable[[UploadReport], Coroutine[Any, Any, None]]
 class Agent:
     """One agent in this process. `start`, then `stop`; between them all runs by itself."""
 
-    def __init__(self, config: Config, told: Told | None = None) -> None:
+    def __init__(self, config: Config, told: Told | None = None, policies: PolicyKeeper | None = None) -> None:
         """Raises LedgerError and CredentialsUnreadable; nothing is left open then."""
         self.config = config
         self._told = told
+        self.policies = policies or PolicyKeeper(config)
+        self.renewed = asyncio.Event()
         platform = self._open_platform() if config.uplink else None
         takers = {one.name: TAKERS[one.kind].open(one.settings, config.site.id) for one in config.destinations}
         self.ledger = Ledger.open(config.ledger, config.site, config.metering)
@@ -76,6 +79,7 @@ class Agent:
         self._lines: list[Platform | Taker] = [*([platform] if platform else []), *takers.values()]
         self.sources = self._make_sources()
         self.state = AgentState(config, self.ledger, self.sources, self.schedules)
+        self.state.policy_fault = self.policies.fault
         self._tasks: list[asyncio.Task[None]] = []
         self._page: web.AppRunner | None = None
 
@@ -93,7 +97,24 @@ class Agent:
         shipper = Shipper(
             PLATFORM, self.outbox, platform, pace, status=self._status, platform_keys=platform.platform_keys
         )
-        return Schedule(shipper, timing, self._told)
+
+        async def told(report: UploadReport) -> None:
+            if self._told is not None:
+                await self._told(report)
+            if not report.problem:
+                await self._ask_for_policy(platform)
+
+        return Schedule(shipper, timing, told)
+
+    async def _ask_for_policy(self, platform: Platform) -> None:
+        try:
+            renewed = await self.policies.ask(platform)
+            self.state.policy_fault = self.policies.fault
+            if renewed:
+                log.info("the platform's policy is another one: %s", self.policies.outcome or "withdrawn")
+                self.renewed.set()
+        except OSError as error:
+            log.error("the platform's policy cannot be kept: %s", error)
 
     def _status(self) -> AgentStatus:
         """What the platform is told of this agent."""
@@ -102,6 +123,8 @@ class Agent:
             boot=manager.boot_id(),
             monotonic_s=int(time.monotonic()),
             problems=self.state.problem_codes,
+            policy=self.policies.in_force,
+            policy_outcome=self.policies.outcome,
         )
 
     def _forwarding(self, destination: Destination, taker: Taker) -> Schedule:
@@ -153,7 +176,6 @@ class Agent:
         )
 
     async def stop(self) -> None:
-        manager.notify("STOPPING=1")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -207,24 +229,41 @@ def _timing(settings: TimedSettings, site: Site) -> Timing:
 
 
 async def run(config: Config) -> int:
-    """Run the agent until SIGTERM or SIGINT; returns the exit status."""
+    """Run the agent until SIGTERM or SIGINT, anew whenever the platform's policy changes; returns the exit status."""
     collect_seldom()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    policies = PolicyKeeper(config)
+    while True:
+        status = await _run_once(policies, stopping)
+        if status is not None:
+            return status
+
+
+async def _run_once(policies: PolicyKeeper, stopping: asyncio.Event) -> int | None:
+    """An agent under one policy, to its end; None where another policy came."""
     try:
-        agent = Agent(config)
+        agent = Agent(policies.config, policies=policies)
     except LedgerError as error:
         log.error("%s (%s)", error, error.hint)
         return EX_IOERR
     except CredentialsUnreadable as error:
         log.error("what the uplink needs cannot be read: %s", error)
         return EX_CONFIG
-    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
     agent.ledger.damaged.add_done_callback(lambda _: loop.call_soon_threadsafe(stopping.set))
+    waiting = [asyncio.create_task(event.wait()) for event in (stopping, agent.renewed)]
     try:
         await agent.start()
-        await stopping.wait()
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        for task in waiting:
+            task.cancel()
+        if not agent.renewed.is_set():
+            manager.notify("STOPPING=1")
         await agent.stop()
-    return EX_IOERR if agent.ledger.damaged.done() else 0
+    if agent.ledger.damaged.done():
+        return EX_IOERR
+    return 0 if stopping.is_set() else None

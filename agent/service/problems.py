@@ -92,6 +92,12 @@ CODES: dict[str, Code] = {
         "There is no [uplink] table: records are collected and kept, and nothing is sent.",
         "Add [uplink] when the site is enrolled.",
     ),
+    "policy_refused": Code(
+        "warning",
+        "The platform's policy is refused",
+        "It holds what this site does not allow, or what no configuration can hold. The last good one stays in force.",
+        "Read the text; the platform's operator mends the policy, or [policy] allow lets more of it in.",
+    ),
     "page_unavailable": Code(
         "warning",
         "The status page cannot be served",

@@ -59,6 +59,7 @@ class AgentState:
         self._reader = open_for_reading(ledger.path)
         self._reading = threading.Lock()
         self.page_fault = ""
+        self.policy_fault = ""
         self.problem_codes: tuple[str, ...] = ()
         """Of the last snapshot, the gravest first."""
 
@@ -125,6 +126,8 @@ class AgentState:
             found.append(problem("clock_backwards"))
         if not self._schedules:
             found.append(problem("uplink_absent"))
+        if self.policy_fault:
+            found.append(problem("policy_refused", "", self.policy_fault))
         if self.page_fault:
             found.append(problem("page_unavailable", "", f"{self.config.web.listen}: {self.page_fault}"))
         return found

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from uplink.batch import EVENTS_MAX, RAW_MAX_BYTES, Batch
+from uplink.batch import DIGEST_FIELD, EVENTS_MAX, RAW_MAX_BYTES, Batch, digest_field
 from uplink.identity import Identity, load, signature
 from uplink.line import CredentialsUnreadable, HttpLine, LineSettings, first_line
 from uplink.session import Answer, Failure
@@ -43,6 +43,7 @@ class PegcountHttp:
     def __init__(self, settings: PegcountSettings, site: str, identity: Identity | None = None) -> None:
         self.settings = settings
         self.target = f"{settings.url.rstrip('/')}/v1/sites/{site}/batches"
+        self._policy = f"{settings.url.rstrip('/')}/v1/sites/{site}/policy"
         token = settings.token or (first_line(settings.token_file) if settings.token_file else "")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         enrolled = None if token else _as_site(identity, site)
@@ -57,6 +58,13 @@ class PegcountHttp:
         if self._key:
             headers |= signature(self._key, "POST", self.target, headers)
         return await self._line.post(self.target, batch.body, headers)
+
+    async def policy(self, seen: str) -> Answer | Failure:
+        """The site's policy, unless it is the one whose SHA-256 is `seen`."""
+        headers = self._headers | {DIGEST_FIELD: digest_field(b"")} | ({"If-None-Match": f'"{seen}"'} if seen else {})
+        if self._key:
+            headers |= signature(self._key, "GET", self._policy, headers)
+        return await self._line.request("GET", self._policy, b"", headers)
 
     async def close(self) -> None:
         await self._line.close()

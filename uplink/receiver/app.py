@@ -16,6 +16,7 @@ from uplink.receiver.guard import Guard
 from uplink.receiver.ingest import Ingest
 from uplink.receiver.metrics import Metrics
 from uplink.receiver.platform_key import PlatformKeys
+from uplink.receiver.policies import Policies
 from uplink.receiver.reading import Reading
 from uplink.receiver.resending import Resending
 from uplink.receiver.seen import Sightings
@@ -42,6 +43,7 @@ def make_app(
     access = Access(tokens, store, clock_ms, public_url)
     keys = PlatformKeys(store, clock_ms())
     enrolling = Enrolling(store, access, keys, clock_ms)
+    policies = Policies(store, access)
     guard, sightings = Guard(gate), Sightings(store)
     metrics = Metrics(gate, guard)
     resending = Resending(store, tokens, clock_ms)
@@ -66,6 +68,7 @@ def make_app(
             web.post("/v1/enrol", enrolling.post_enrol),
             web.post("/v1/sites/{site}/keys", enrolling.post_key),
             web.get("/v1/keys", keys.get_keys),
+            web.get("/v1/sites/{site}/policy", policies.get_policy),
             web.get("/v1/sites", reading.get_sites),
             web.get("/v1/gaps", reading.get_gaps),
             web.get("/v1/totals", reading.get_all_totals),

@@ -5,6 +5,7 @@ from aiohttp import web
 
 CODES: dict[str, tuple[int, str]] = {
     "bad_site": (404, "No such resource"),
+    "no_policy": (404, "There is no policy for this site"),
     "unauthorized": (401, "No valid token"),
     "unknown_key": (401, "The key is not known"),
     "bad_signature": (401, "The signature is not that of this request"),

@@ -1,6 +1,7 @@
 """`pegcount enrol` and `pegcount platform`: from a token to an agent that reports, and out again."""
 
 import asyncio
+import hashlib
 import json
 import os
 import subprocess
@@ -62,6 +63,19 @@ async def test_from_a_token_to_the_tables_of_the_configuration_and_out_again(tmp
         assert "revoked" in err
         assert (await run("platform", "token", "revoke", "--store", store, token_line.split("\t")[0]))[0] == 0
         assert (await run("platform", "token", "list", "--store", store))[1] == ""
+
+
+async def test_an_operator_sets_shows_and_removes_a_policy(tmp_path: Path) -> None:
+    store, file = str(tmp_path / "receiver.db"), tmp_path / "policy.toml"
+    file.write_text("[schedule]\ninterval_s = 300\n")
+    status, out, _ = await run("platform", "policy", "set", "--store", store, str(file))
+    assert (status, out) == (0, hashlib.sha256(file.read_bytes()).hexdigest()[:16] + "\n")
+    assert (await run("platform", "policy", "show", "--store", store))[1] == file.read_text()
+    assert (await run("platform", "policy", "remove", "--store", store))[0] == 0
+    assert (await run("platform", "policy", "show", "--store", store))[0] == 1
+    file.write_text('[uplink]\nurl = "https://thief.example.net"\n')
+    status, _, err = await run("platform", "policy", "set", "--store", store, str(file))
+    assert (status, "unknown key `uplink`" in err) == (78, True)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from msgspec import structs
 from agent.cli.main import main
 from agent.cli.reference import PAGES, DestinationTable, SourceTable
 from agent.config import Ledger, Log, Web, meanings
+from agent.config.tables import Policy
 from agent.metering.catalogue import CLASSES, FEATURES, METERS
 from agent.metering.rules import DialPlan, Level, Metering, Site
 from agent.service.problems import CODES
@@ -29,6 +30,7 @@ STRUCTS = {
     "source": SourceTable,
     "web": Web,
     "log": Log,
+    "policy": Policy,
     **{f"source.{name}": kind.config for name, kind in KINDS.items()},
     "uplink": PLATFORMS["pegcount"].settings,
     "destination": DestinationTable,

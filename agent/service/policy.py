@@ -1,0 +1,92 @@
+"""The platform's policy at this site: asked for now and then, checked, kept on disk, and told about.
+
+Laws
+- The last good policy is in force until another good one comes or the platform has none any more; it survives restarts and
+  outages. One that is refused changes nothing, and its reason is told with every batch.
+- What was kept is checked again at every start, against the local file as it is then.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from typing import Protocol
+
+from agent.config.findings import ConfigError
+from agent.config.policy import governed
+from agent.config.tables import Config
+from uplink.identity import identity_folder, write_durably
+from uplink.session import Answer, Failure, refusal_of
+
+ASK_EVERY_S = 300.0
+"""At the soonest, after an upload: a stream uploads each second, and a policy may take a quarter of an hour to arrive."""
+HASH_SHOWN = 16
+
+log = logging.getLogger("pegcount.policy")
+
+
+class Platform(Protocol):
+    async def policy(self, seen: str) -> Answer | Failure:
+        """The site's policy, unless it is the one whose SHA-256 is `seen`."""
+
+
+class PolicyKeeper:
+    """For one agent's whole life, also while it is started anew under another policy. `config` is what holds now, `outcome`
+    what became of the last policy: `applied`, or `refused` and why; both are told with the hash of the one in force."""
+
+    def __init__(self, local: Config) -> None:
+        self.local = self.config = local
+        self.outcome = ""
+        self.in_force = ""
+        self._seen = ""
+        self._asked_s = -ASK_EVERY_S
+        self._file = identity_folder(local.ledger.path) / "policy.toml"
+        if self._file.exists():
+            self._take(self._file.read_text("utf-8", "replace"))
+
+    async def ask(self, platform: Platform) -> bool:
+        """Ask, if the last time is long enough ago; whether another configuration holds now. Raises OSError where it cannot be
+        kept."""
+        if time.monotonic() - self._asked_s < ASK_EVERY_S:
+            return False
+        answer = await platform.policy(self._seen)
+        self._asked_s = time.monotonic()
+        if not isinstance(answer, Answer):
+            return False
+        if answer.status == 200:
+            return await asyncio.to_thread(self._consider, answer.body)
+        if answer.status == 404 and refusal_of(answer)[0] == "no_policy":
+            return await asyncio.to_thread(self._withdraw)
+        return False
+
+    @property
+    def fault(self) -> str:
+        """Why the last policy was refused, or nothing."""
+        return self.outcome if self.outcome.startswith("refused") else ""
+
+    def _consider(self, body: bytes) -> bool:
+        before = self.config
+        if not self._take(body.decode("utf-8", "replace"), hashlib.sha256(body).hexdigest()):
+            return False
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_durably(self._file, body)
+        return self.config != before
+
+    def _take(self, text: str, digest: str = "") -> bool:
+        """Whether it is good; then it is in force."""
+        self._seen = digest or hashlib.sha256(text.encode()).hexdigest()
+        try:
+            self.config = governed(self.local, text)
+        except ConfigError as error:
+            first = error.findings[0]
+            self.outcome = f"refused {self._seen[:HASH_SHOWN]}: {first}"
+            log.error("the platform's policy is refused: %s", error)
+            return False
+        self.in_force, self.outcome = self._seen[:HASH_SHOWN], "applied"
+        return True
+
+    def _withdraw(self) -> bool:
+        before, self.config = self.config, self.local
+        self.in_force = self.outcome = self._seen = ""
+        self._file.unlink(missing_ok=True)
+        return self.config != before
