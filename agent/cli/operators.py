@@ -41,7 +41,7 @@ def operator() -> None:
     default="viewer",
     show_default=True,
     type=click.Choice(ROLES),
-    help="A viewer sees everything; an admin also changes what can be changed there.",
+    help="A viewer sees everything; an admin also gives names to sites.",
 )
 @password_option
 @name_argument

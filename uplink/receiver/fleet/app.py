@@ -14,7 +14,9 @@ from uplink.receiver.fleet.gathering import Gathering
 from uplink.receiver.fleet.guard import Trouble, form, guard
 from uplink.receiver.fleet.page import Asked
 from uplink.receiver.fleet.sessions import Visitor
-from uplink.receiver.fleet.verdict import HEALTHS
+from uplink.receiver.fleet.siteday import site_day
+from uplink.receiver.fleet.verdict import HEALTHS, Known, judge
+from uplink.receiver.fleet.words import day_of, is_day
 from uplink.receiver.storage import Storage
 
 ASSETS = {"fleet.css": "text/css", "fleet.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -31,6 +33,8 @@ def make_fleet(store: Storage, door: Door, clock_ms: Callable[[], int]) -> web.A
     app.add_routes(
         [
             web.get("", fleet.get_sites),
+            web.get("/sites/{site}", fleet.get_site),
+            web.post("/sites/{site}/name", fleet.post_name),
             web.get("/login", fleet.get_login),
             web.post("/login", fleet.post_login),
             web.post("/logout", fleet.post_logout),
@@ -44,6 +48,7 @@ class Fleet:
     """The handlers, over one store."""
 
     def __init__(self, store: Storage, door: Door, clock_ms: Callable[[], int]) -> None:
+        self.store = store
         self.gathering = Gathering(store, clock_ms)
         self.door = door
         self.clock_ms = clock_ms
@@ -59,6 +64,30 @@ class Fleet:
         gathered = await self.gathering.roster()
         shown = roster.page(gathered, asked.search, asked.health, asked.order, asked.number)
         return _html(page.sites_page(gathered, shown, asked, visitor, self.clock_ms(), asset_tag()))
+
+    async def get_site(self, request: web.Request) -> web.Response:
+        visitor, now_ms = await self._visitor(request), self.clock_ms()
+        known = await self._known(request)
+        day = request.query.get("day") or day_of(now_ms)
+        if not is_day(day):
+            raise Trouble(400, "Nothing here", "A day is written like 2026-11-20.")
+        verdict = judge(known, now_ms, (await self.gathering.roster()).newest)
+        return _html(page.site_page(await site_day(self.store, known, day), verdict, visitor, now_ms, asset_tag()))
+
+    async def post_name(self, request: web.Request) -> web.Response:
+        visitor, fields = await self.door.sent_form(request)
+        if visitor.operator.role != "admin":
+            raise Trouble(403, "Refused", "Only an admin gives names to sites.")
+        known = await self._known(request)
+        await self.gathering.call(known.site, " ".join(fields.get("name", "").split()))
+        raise web.HTTPSeeOther(f"{HOME}/sites/{quote(known.site, safe='')}")
+
+    async def _known(self, request: web.Request) -> Known:
+        """The site of the path. Raises Trouble."""
+        known = await self.gathering.one(request.match_info["site"])
+        if known is None:
+            raise Trouble(404, "No such site", "No site with this id has been heard or enrolled.")
+        return known
 
     async def get_login(self, request: web.Request) -> web.Response:
         if await self.door.visitor(request):

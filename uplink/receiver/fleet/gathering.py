@@ -8,17 +8,18 @@ Laws
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 from msgspec import Struct
 
-from uplink.receiver import seen
+from uplink.receiver import agents, seen
+from uplink.receiver.answers import is_site
 from uplink.receiver.fleet import roster
 from uplink.receiver.fleet.roster import Roster
 from uplink.receiver.fleet.verdict import Known
 from uplink.receiver.seen import Seen
-from uplink.receiver.storage import Document, Documents, StoreUnavailable
+from uplink.receiver.storage import Document, EpochState, SitesQuery, SiteState, Storage, StoreUnavailable
 
 FRESH_MS = 5000
 """Sightings are written as often."""
@@ -33,9 +34,23 @@ class SiteName(Struct, frozen=True):
     name: str
 
 
+class _Enrolled(Struct, frozen=True):
+    """Of an agent's key: which site it is for, and whether it may report."""
+
+    site: str
+    state: agents.State
+
+
+class _Gathered(Struct, frozen=True):
+    heard: list[Document]
+    names: list[Document]
+    keys: list[Document]
+    states: list[SiteState]
+
+
 class Gathering:
-    def __init__(self, documents: Documents, clock_ms: Callable[[], int]) -> None:
-        self._documents = documents
+    def __init__(self, store: Storage, clock_ms: Callable[[], int]) -> None:
+        self._store = store
         self._clock_ms = clock_ms
         self._stands: Roster | None = None
         self._making: asyncio.Task[Roster] | None = None
@@ -59,22 +74,31 @@ class Gathering:
         return self._making
 
     def forget(self) -> None:
-        """Something that it shows was changed here."""
-        self._stands = None
+        """Something that it shows was changed here: what is being made may not have it yet."""
+        self._stands = self._making = None
 
     async def one(self, site: str) -> Known | None:
         """What is known of one site, now; None for one that is none. Raises StoreUnavailable."""
-        document, name = await self._documents.get(seen.KIND, site), await self._documents.get(NAME, site)
-        if document is None:
+        if not is_site(site):
             return None
-        return Known(site=site, name=_name(name) if name else "", seen=seen.read(document.body))
+        heard, name = await self._store.get(seen.KIND, site), await self._store.get(NAME, site)
+        epochs = await self._store.epochs(site)
+        if not heard and not epochs:
+            listed = (await self.roster()).orders["site"]
+            return next((each.known for each in listed if each.known.site == site), None)
+        return Known(
+            site=site,
+            name=_name(name) if name else "",
+            seen=seen.read(heard.body) if heard else _as_seen(site, epochs[-1]),
+            breaks=sum(each.continues in ("no", "unnamed") for each in epochs),
+        )
 
     async def call(self, site: str, name: str) -> None:
         """The operators' name of a site; an empty one takes it away. Raises StoreUnavailable."""
         if name:
-            await self._documents.put(NAME, site, msgspec.json.encode(SiteName(name[:NAME_MAX_CHARS])))
+            await self._store.put(NAME, site, msgspec.json.encode(SiteName(name[:NAME_MAX_CHARS])))
         else:
-            await self._documents.delete(NAME, site)
+            await self._store.delete(NAME, site)
         self.forget()
 
     async def close(self) -> None:
@@ -85,13 +109,26 @@ class Gathering:
 
     async def _make(self) -> Roster:
         now_ms = self._clock_ms()
-        heard, names = await self._all(seen.KIND), await self._all(NAME)
-        self._stands = await asyncio.to_thread(_made, heard, names, now_ms)
-        return self._stands
+        gathered = _Gathered(
+            heard=await self._all(seen.KIND),
+            names=await self._all(NAME),
+            keys=await self._all(agents.KIND),
+            states=await self._states(),
+        )
+        made = await asyncio.to_thread(lambda: roster.made(_known(gathered), now_ms))
+        if self._making is asyncio.current_task():
+            self._stands = made
+        return made
+
+    async def _states(self) -> list[SiteState]:
+        found: list[SiteState] = []
+        while page := await self._store.sites(SitesQuery(after=found[-1].site if found else "", limit=AT_ONCE)):
+            found += page
+        return found
 
     async def _all(self, kind: str) -> list[Document]:
         found: list[Document] = []
-        while page := await self._documents.listed(kind, found[-1].key if found else "", AT_ONCE):
+        while page := await self._store.listed(kind, found[-1].key if found else "", AT_ONCE):
             found += page
         return found
 
@@ -102,11 +139,24 @@ def _heard(task: "asyncio.Task[Roster]") -> None:
         task.exception()
 
 
-def _made(heard: list[Document], names: list[Document], now_ms: int) -> Roster:
-    called = {each.key: _name(each) for each in names}
-    sightings: dict[str, Seen] = {each.key: seen.read(each.body) for each in heard}
-    return roster.made(
-        (Known(site=site, name=called.get(site, ""), seen=each) for site, each in sightings.items()), now_ms
+def _known(gathered: _Gathered) -> Iterator[Known]:
+    """Every site that was heard, of which something is stored, or that has a key that may report."""
+    names = {each.key: _name(each) for each in gathered.names}
+    heard = {each.key: seen.read(each.body) for each in gathered.heard}
+    breaks: dict[str, int] = {}
+    for state in gathered.states:
+        breaks[state.site] = state.broken
+        heard.setdefault(state.site, _as_seen(state.site, state))
+    keys = (msgspec.json.decode(each.body, type=_Enrolled) for each in gathered.keys)
+    enrolled = {each.site for each in keys if each.state in ("new", "active")}
+    for site in heard.keys() | enrolled:
+        yield Known(site=site, name=names.get(site, ""), seen=heard.get(site), breaks=breaks.get(site, 0))
+
+
+def _as_seen(site: str, state: SiteState | EpochState) -> Seen:
+    """Of a site whose sighting was lost: the store has it all the same, but for what the agent said."""
+    return Seen(
+        site=site, seen_ms=state.seen_ms, epoch=state.epoch, acked_through=state.acked_through, skew_ms=state.skew_ms
     )
 
 

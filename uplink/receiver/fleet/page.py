@@ -3,6 +3,7 @@
 Everything that comes from sites and operators is text to the templates, never markup (autoescape is on for all of it).
 """
 
+from datetime import date, timedelta
 from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -11,12 +12,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import Struct
 
 from uplink.receiver.fleet import words
+from uplink.receiver.fleet.chart import chart
 from uplink.receiver.fleet.roster import ORDERS, Page, Roster
 from uplink.receiver.fleet.sessions import Visitor
-from uplink.receiver.fleet.verdict import HEALTHS, SKEW_MS, plain
+from uplink.receiver.fleet.siteday import SiteDay
+from uplink.receiver.fleet.verdict import HEALTHS, SKEW_MS, Verdict, plain
 
 HEALTH_WORDS = {"ok": "Healthy", "attention": "Needs attention", "broken": "Broken", "unheard": "Never heard"}
 SEVERITY_WORDS = {"notice": "Notice", "warning": "Warning", "error": "Error"}
+CONTINUES_WORDS = {
+    "first": "the first",
+    "yes": "where the one before it ended",
+    "no": "another end than the platform holds",
+    "unnamed": "nothing that it names",
+}
 ORDER_WORDS = {
     "worst": "worst first",
     "silence": "longest silent first",
@@ -58,6 +67,7 @@ def _environment() -> Environment:
         health_words=HEALTH_WORDS,
         severity_words=SEVERITY_WORDS,
         order_words=ORDER_WORDS,
+        continues_words=CONTINUES_WORDS,
         healths=HEALTHS,
         skew_ms=SKEW_MS,
         plain=plain,
@@ -83,6 +93,26 @@ def _render(template: str, now_ms: int, tag: str, visitor: Visitor | None, **vie
 
 def sites_page(roster: Roster, page: Page, asked: Asked, visitor: Visitor, now_ms: int, tag: str) -> str:
     return _render("sites.html", now_ms, tag, visitor, roster=roster, page=page, asked=asked, orders=tuple(ORDERS))
+
+
+def site_page(site: SiteDay, verdict: Verdict, visitor: Visitor, now_ms: int, tag: str) -> str:
+    day, seen = date.fromisoformat(site.day), site.known.seen
+    status = seen.status if seen else None
+    # By the platform's clock, so that it stands beside the other times.
+    oldest_ms = status.oldest_s * 1000 - seen.skew_ms if seen and status else 0
+    return _render(
+        "site.html",
+        now_ms,
+        tag,
+        visitor,
+        site=site,
+        verdict=verdict,
+        chart=chart(site.calls),
+        oldest_ms=oldest_ms if 0 < oldest_ms < now_ms else 0,
+        link=f"/fleet/sites/{quote(site.known.site, safe='')}",
+        before=day - timedelta(days=1),
+        after=day + timedelta(days=1) if site.day < words.day_of(now_ms) else "",
+    )
 
 
 def login_page(now_ms: int, tag: str, said: str = "", name: str = "", onward: str = "/fleet") -> str:

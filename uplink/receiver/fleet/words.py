@@ -61,6 +61,14 @@ def day_of(at_ms: int) -> str:
     return f"{_utc(at_ms):%Y-%m-%d}"
 
 
+def is_day(text: str) -> bool:
+    """Of a century in which this can have happened: there is a day before it, and one after."""
+    try:
+        return datetime.fromisoformat(text).date().isoformat() == text and "1970" < text < "2970"
+    except ValueError:
+        return False
+
+
 def day(text: str) -> str:
     """`2026-11-20` -> `Friday, 20 November 2026`."""
     at = datetime.fromisoformat(text)
