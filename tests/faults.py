@@ -252,6 +252,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...] | str]] = {
         "two destinations get two identities",
         (
             "test_each_destination_reads_everything_once_whatever_the_others_do",
+            "test_each_gets_everything_once_under_one_id_though_one_is_down_and_the_agent_restarts",
             "test_c2_c3_c5_c9_each_attempt_names_the_stored_id_and_time_and_nothing_else",
         ),
     ),
