@@ -24,9 +24,9 @@ from uplink.uploader import Uploader, UploadReport
 CLOCK_CHECK_S = 30.0
 CLOCK_JUMP_S = 20.0
 """NTP slews what is below a second; more than this is a clock that was set."""
-LINGER_S = 0.5
+LINGER_S = 0.25
 """With `stream`: how long what is new waits for more, such as the other events of the same commit's calls. An office then makes
-two requests a second at the most."""
+four requests a second at the most."""
 _FRESH_MAX = 3
 """One upload that tells its report, one that waits for it, one more."""
 _REGULAR, _RETRY, _OPENING, _FRESH = "regular", "retry", "opening", "fresh"

@@ -7,8 +7,8 @@ import msgspec
 
 from agent.cli.common import EX_NOT_RUNNING, EX_OK, EX_TROUBLE, config_option, loaded
 
-UPLOAD_TIMEOUT_S = 660.0
-"""An upload ends after its own time-out, at most 600 s; the agent tells how it came out, so it is waited for."""
+UPLOAD_TIMEOUT_S = 90.0
+"""The agent tells within a minute how it came out, or that it goes on."""
 
 
 @click.command()

@@ -26,6 +26,9 @@ from uplink.uploader import Standing, UploadReport
 REJECTS_SHOWN_MS = RISKS_SHOWN_MS = 24 * 3600 * 1000
 CLONED_SHOWN_MS = 24 * 3600 * 1000
 CLOCK_SLACK_MS = 60_000
+ASKED_WAIT_S = 60.0
+"""How long one who asks for an upload waits for its end: as long as one request may take. A backlog of days takes hours on a
+thin line."""
 Health = Literal["ok", "attention", "broken", "stopped"]
 _SEVERITY: dict[str, Literal["notice", "warning", "error"]] = {
     "warning": "warning",
@@ -58,6 +61,7 @@ class AgentState:
         self._schedules = schedules
         self._reader = open_for_reading(ledger.path)
         self._reading = threading.Lock()
+        self._asked: set[asyncio.Task[UploadReport]] = set()
         self.page_fault = ""
         self.policy_fault = ""
         self.problem_codes: tuple[str, ...] = ()
@@ -153,11 +157,12 @@ class AgentState:
     async def upload_now(self) -> UploadOutcome:
         if not self._schedules:
             return UploadOutcome(text="There is no [uplink] in the configuration: nothing is sent.", ok=False)
-        try:
-            reports = await asyncio.gather(*(schedule.upload_now() for schedule in self._schedules))
-        except (TimeoutError, LedgerError) as error:
-            return UploadOutcome(text=f"The upload could not be made: {error}", ok=False)
-        outcomes = [_outcome(report) for report in reports]
+        asked = [asyncio.create_task(schedule.upload_now()) for schedule in self._schedules]
+        self._asked.update(asked)
+        for task in asked:
+            task.add_done_callback(self._asked.discard)
+        await asyncio.wait(asked, timeout=ASKED_WAIT_S)
+        outcomes = [_came_of(task) for task in asked]
         if len(outcomes) == 1:
             return outcomes[0]
         named = zip(self._schedules, outcomes, strict=True)
@@ -184,6 +189,16 @@ def _told(standing: Standing, about: str) -> Problem:
         since_ms=standing.since_ms,
         about=about,
     )
+
+
+def _came_of(asked: asyncio.Task[UploadReport]) -> UploadOutcome:
+    """A long upload goes on by itself, and is not waited for."""
+    if not asked.done():
+        return UploadOutcome(text="The upload is under way; it goes on until nothing waits.", ok=True)
+    try:
+        return _outcome(asked.result())
+    except (TimeoutError, LedgerError) as error:
+        return UploadOutcome(text=f"The upload could not be made: {error}", ok=False)
 
 
 def _outcome(report: UploadReport) -> UploadOutcome:

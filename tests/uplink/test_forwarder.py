@@ -173,3 +173,15 @@ async def test_a_stop_ends_between_two_requests() -> None:
     shelf.judge = lambda _: setattr(loop, "stopping", True)
     await loop.upload()
     assert (shelf.requests, feed.through) == ([100], 100)
+
+
+async def test_outside_its_hours_nothing_is_sent_but_what_a_person_asks_for() -> None:
+    feed = MemoryFeed()
+    feed.record(3)
+    loop, shelf = forwarder(feed)
+    loop.may_send = lambda: False
+    assert (await loop.upload()).sent == 0
+    assert (await loop.upload(asked=True)).acked == 3
+    feed.record(1)
+    assert (await loop.upload()).sent == 0
+    assert shelf.requests == [3]

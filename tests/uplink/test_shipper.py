@@ -6,6 +6,7 @@ Each test ends with the same question: is every event at the receiver, exactly o
 import asyncio
 import gzip
 import json
+import re
 import socket
 from pathlib import Path
 from random import Random
@@ -34,6 +35,7 @@ from uplink import backoff
 from uplink.destinations import PegcountHttp, PegcountSettings
 from uplink.outbox import Chunk
 from uplink.shipper import Pace, Shipper
+from uplink.status import parse
 from uplink.uploader import UploadReport
 
 HTML = b"<!DOCTYPE html><html><title>Welcome to the hotel</title>Please sign in"
@@ -111,6 +113,21 @@ async def test_the_platforms_answer_is_kept_as_it_came(tmp_path: Path) -> None:
         await shipper.upload()
     (answer,) = outbox.answers
     assert json.loads(answer)["acked_through"] == 2
+
+
+async def test_each_request_of_a_backlog_tells_how_much_still_waits_and_from_when_the_newest_is(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    outbox.record(250)
+    async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
+        async with shipping(outbox, line.url, max_events=100) as shipper:
+            await shipper.upload()
+        told = [re.search(rb"Meter-Agent: (.*)\r\n", request) for request in line.requests]
+        each_said = [parse(found[1].decode()) for found in told if found]
+        assert [(said.backlog, said.newest_s) for said in each_said if said] == [
+            (250, 1_763_632_801),
+            (150, 1_763_632_801),
+            (50, 1_763_632_801),
+        ]
 
 
 async def test_bodies_are_bounded_in_bytes(tmp_path: Path) -> None:
