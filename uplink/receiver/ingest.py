@@ -4,7 +4,7 @@ Laws
 - Cheap checks come first: signature or token, type and length before the body is read, digest before it is inflated,
   limits before anything is built of it.
 - 200 is answered after the store said that the batch is durable, and never otherwise.
-- The work on a body is done in a thread, and only so many bodies are worked on at once.
+- The work on a body is done in a thread, when its turn has come (`turns`).
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from uplink.receiver.resending import Resending
 from uplink.receiver.screen import LATE_MS, Place, Screened, screen
 from uplink.receiver.seen import Seen, Sightings
 from uplink.receiver.storage import Appended, Incoming, Store, StoreUnavailable
+from uplink.receiver.turns import Turns
 from uplink.signing import COVERED_BATCH
 
 _REFUSED: dict[type[Placement], Literal["gap", "conflict"]] = {Gap: "gap", Conflict: "conflict"}
@@ -73,7 +74,7 @@ class Ingest:
         self.sightings = sightings
         self.keys = keys
         self.resending = resending
-        self.inflight = 0
+        self.turns = Turns(limits)
 
     async def post_batch(self, request: web.Request) -> web.StreamResponse:
         began_s = time.monotonic()
@@ -88,25 +89,21 @@ class Ingest:
     async def _batch(self, request: web.Request) -> web.Response:
         site = await self.access.writer(request, COVERED_BATCH)
         self.guard.check_site(site)
-        self._check_form(request)
-        if self.inflight >= self.limits.inflight_max:
-            raise Refused("busy", f"{self.inflight} batches are being worked on")
-        self.inflight += 1
-        try:
-            return await self._take(site, request)
-        finally:
-            self.inflight -= 1
+        with self.turns.holding(self._check_form(request)):
+            body = await whole_body(request, self.limits.body_max_bytes, self.limits.body_timeout_s)
+            self.metrics.body_bytes += len(body)
+            async with self.turns.turn():
+                return await self._take(site, request, body)
 
-    def _check_form(self, request: web.Request) -> None:
+    def _check_form(self, request: web.Request) -> int:
+        """How long the body is."""
         if request.content_type != CONTENT_TYPE:
             raise Refused("unsupported_type", f"Content-Type must be {CONTENT_TYPE}")
         if request.headers.get("Content-Encoding", "").lower() != CONTENT_ENCODING:
             raise Refused("unsupported_encoding", f"Content-Encoding must be {CONTENT_ENCODING}")
-        check_length(request, self.limits.body_max_bytes)
+        return check_length(request, self.limits.body_max_bytes)
 
-    async def _take(self, site: str, request: web.Request) -> web.Response:
-        body = await whole_body(request, self.limits.body_max_bytes, self.limits.body_timeout_s)
-        self.metrics.body_bytes += len(body)
+    async def _take(self, site: str, request: web.Request, body: bytes) -> web.Response:
         try:
             head, events = await asyncio.to_thread(_open, site, request, body)
         except BatchError as error:

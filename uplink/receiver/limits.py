@@ -15,8 +15,10 @@ class Rate(Struct, frozen=True):
 class Limits(Struct, frozen=True, kw_only=True):
     """Of one receiver.
 
-    `body_max_bytes`: one encoded body. `body_timeout_s`: for all of it; 500 kB at 64 kbit/s take 63 s. `inflight_max`: bodies
-    that are worked on at once, each up to 8 MiB; more are asked to come again.
+    `body_max_bytes`: one encoded body. `body_timeout_s`: for all of it; 500 kB at 64 kbit/s take 63 s. `held_max_bytes`: of
+    bodies that come in, wait or are worked on; some 5,000 ordinary ones. `inflight_max`: those that are worked on at once, each
+    up to 8 MiB then: as many as one commit takes. `turn_timeout_s`: how long one waits for that, so that the answer comes
+    within the 60 s that an agent waits. What is beyond these is asked to come again.
 
     `connections_max`: open at once, each some 30 kB; `connections_per_address`: a building full of sites behind one address;
     none where a proxy is in front, for there all have its address. `head_timeout_s`: from the first octet of a request (of the
@@ -27,7 +29,9 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     body_max_bytes: int = ENCODED_MAX_BYTES
     body_timeout_s: float = 75.0
+    held_max_bytes: int = 256 * 1024 * 1024
     inflight_max: int = 64
+    turn_timeout_s: float = 20.0
     connections_max: int = 4096
     connections_per_address: int = 1024
     head_timeout_s: float = 15.0

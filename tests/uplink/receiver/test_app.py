@@ -12,11 +12,13 @@ import pytest
 
 from tests.uplink.platform import AUTHORIZATION, TOKENS, counted_ids, held, receiver_at
 from tests.uplink.receiver.batches import TEN, batch_of, events, post
+from uplink.receiver.answers import Refused
 from uplink.receiver.limits import Limits
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.storage.sqlite import SqliteStore
 from uplink.receiver.tokens import Tokens, token_hash
+from uplink.receiver.turns import Turns
 
 
 @pytest.fixture
@@ -109,8 +111,43 @@ async def test_a_body_that_does_not_come_is_given_up(tmp_path: Path) -> None:
         await running.close()
 
 
-async def test_more_batches_at_once_than_allowed_are_asked_to_come_again(tmp_path: Path) -> None:
+async def test_a_body_that_comes_slowly_holds_up_nobody_else(tmp_path: Path) -> None:
     limits = Limits(inflight_max=1)
+    running = await serve(ReceiverSettings(database=str(tmp_path / "r.db"), tokens=TOKENS, port=0, limits=limits))
+    try:
+        _, slow = await asyncio.open_connection("127.0.0.1", int(running.url.rpartition(":")[2]))
+        slow.write(opening(1000) + b"only this")
+        await slow.drain()
+        await asyncio.sleep(0.1)
+        assert (await post(running, batch_of(TEN, 1, 10)))[0] == 200
+        slow.close()
+    finally:
+        await running.close()
+
+
+async def test_all_that_come_at_once_get_their_turn(tmp_path: Path) -> None:
+    limits = Limits(inflight_max=2)
+    running = await serve(ReceiverSettings(database=str(tmp_path / "r.db"), tokens=TOKENS, port=0, limits=limits))
+    try:
+        sites = [f"site-{number}" for number in range(60)]
+        sent = [post(running, batch_of(events("e-1", 1, 3, site=site), 1, 3), site=site) for site in sites]
+        assert {status for status, _ in await asyncio.gather(*sent)} == {200}
+    finally:
+        await running.close()
+
+
+async def test_who_would_wait_too_long_is_asked_to_come_again() -> None:
+    turns = Turns(Limits(inflight_max=1, turn_timeout_s=0.05))
+    async with turns.turn():
+        with pytest.raises(Refused, match="no turn within"):
+            async with turns.turn():
+                pass
+    async with turns.turn():
+        pass
+
+
+async def test_more_bytes_at_once_than_can_be_held_are_asked_to_come_again(tmp_path: Path) -> None:
+    limits = Limits(held_max_bytes=1000)
     running = await serve(ReceiverSettings(database=str(tmp_path / "r.db"), tokens=TOKENS, port=0, limits=limits))
     try:
         _, slow = await asyncio.open_connection("127.0.0.1", int(running.url.rpartition(":")[2]))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.agent.cli.commands import pegcount
 from tests.uplink.receiver.batches import batch_of, events, post
-from tests.uplink.receiver.storages import running_platform
+from tests.uplink.receiver.storages import Place, running_platform
 from tests.uplink.site import chain_of
 from uplink.batch import build
 from uplink.proof import Mismatch
@@ -24,7 +24,7 @@ AGAIN = [
 ] + events("e-2", 2, 4, id="another")
 
 
-async def filled(storage: str) -> None:
+async def filled(storage: Place) -> None:
     """Two sites. The first: twelve events in three batches, one refused, one withheld; then an epoch that repeats the ninth."""
     async with running_platform(storage) as platform:
         withheld = msgspec.structs.replace(batch_of(CALLS, 12, 12).head, count=0, withheld="too_large")
@@ -45,15 +45,15 @@ async def audited(storage: str) -> Audited:
         await store.close()
 
 
-async def test_all_of_it_holds(storage: str) -> None:
+async def test_all_of_it_holds(storage: Place) -> None:
     await filled(storage)
-    assert await audited(storage) == Audited(sites=2, epochs=3, events=44, counted=41, busy=[])
+    assert await audited(storage.books or storage.store) == Audited(sites=2, epochs=3, events=44, counted=41, busy=[])
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "receiver.db"
-    asyncio.run(filled(str(path)))
+    asyncio.run(filled(Place(str(path))))
     return path
 
 

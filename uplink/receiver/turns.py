@@ -1,0 +1,46 @@
+"""Whose turn it is: bodies come in side by side, and only so many are worked on at once.
+
+Laws
+- A body that comes in slowly, over a thin line, holds its own bytes and nobody else's turn.
+- Turns are given in the order in which bodies were whole. Who would wait too long is asked to come again, as is who comes
+  when too many bytes are held already: all sites that come back from an outage at once are served one after the other, and
+  no more than the limits is ever kept of them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from uplink.receiver.answers import Refused
+from uplink.receiver.limits import Limits
+
+
+class Turns:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._places = asyncio.Semaphore(limits.inflight_max)
+        self.held_bytes = 0
+
+    @contextmanager
+    def holding(self, size_bytes: int) -> Iterator[None]:
+        """Room for a body of this size. Raises Refused."""
+        if self.held_bytes + size_bytes > self._limits.held_max_bytes:
+            raise Refused("busy", f"{self.held_bytes} bytes of other batches are held")
+        self.held_bytes += size_bytes
+        try:
+            yield
+        finally:
+            self.held_bytes -= size_bytes
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Raises Refused."""
+        try:
+            async with asyncio.timeout(self._limits.turn_timeout_s):
+                await self._places.acquire()
+        except TimeoutError:
+            raise Refused("busy", f"no turn within {self._limits.turn_timeout_s:g} s") from None
+        try:
+            yield
+        finally:
+            self._places.release()
