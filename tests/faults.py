@@ -298,6 +298,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...] | str]] = {
             "test_c12_a_clock_that_is_wrong_is_noted_and_changes_nothing",
             "test_c12_a_machine_that_is_27_hours_off_says_so_and_loses_nothing",
             "test_c12_a_clock_that_is_put_right_ends_the_problem",
+            "test_c12_with_stream_a_clock_that_is_set_back_does_not_hold_up_what_is_new",
             "test_c12_only_the_platforms_own_answers_tell_its_time",
             "test_c12_a_date_is_measured_by_the_answers_own_clock",
             "test_c12_a_time_from_a_clock_that_was_wrong_does_not_silence_a_site",

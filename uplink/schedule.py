@@ -144,4 +144,6 @@ class Schedule:
                 self._scheduler.reschedule_job(_REGULAR, trigger=self.timing.trigger(self.random))
                 if opening := self.timing.opening(self.random):
                     self._scheduler.reschedule_job(_OPENING, trigger=opening)
+                if self._scheduler.get_job(_FRESH):  # the attempt below takes its place
+                    self._scheduler.remove_job(_FRESH)
                 self._retry_at(max(await self.uploader.due_at_ms(), self.uploader.clock_ms()))

@@ -6,14 +6,14 @@ Laws
 - It closes on the day that it opens on, or on the next one where `closes` is not later. `closes` itself is outside.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-PATTERN = r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$"
-"""What `parse` reads; nothing at all is no window."""
+_TIMES = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 DAY = timedelta(days=1)
 
 
@@ -43,5 +43,8 @@ class Window(Struct, frozen=True):
 
 def parse(text: str, timezone: str) -> Window:
     """Raises ValueError, and KeyError where there is no such time zone."""
-    opens, _, closes = text.partition("-")
-    return Window(time.fromisoformat(opens), time.fromisoformat(closes), ZoneInfo(timezone))
+    found = _TIMES.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text} is no window: two times of day, such as 22:00-06:00")
+    opens_hour, opens_minute, closes_hour, closes_minute = map(int, found.groups())
+    return Window(time(opens_hour, opens_minute), time(closes_hour, closes_minute), ZoneInfo(timezone))

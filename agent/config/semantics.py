@@ -21,6 +21,7 @@ from agent.config.tables import Config, Ledger, Source
 from agent.config.wording import near_miss
 from agent.metering.catalogue import FEATURES
 from uplink.timing import Timing
+from uplink.window import parse as parse_window
 
 SOURCE_NAME_IS = "a source's records are kept under its name, so each needs its own"
 DESTINATION_NAME_IS = "how far a destination is stands under its name, so each needs its own"
@@ -55,11 +56,13 @@ def semantic_faults(config: Config) -> Iterator[Fault]:
     if config.uplink is not None:
         yield from _struct_values(config.uplink, ("uplink",))
         yield from _cron(config.uplink.cron, config.site.timezone, ("uplink", "cron"))
+        yield from _window(config.uplink.window, ("uplink", "window"))
     yield from _unique_names("destination", [one.name for one in config.destinations], DESTINATION_NAME_IS)
     for index, destination in enumerate(config.destinations):
         path: Path = ("destination", index)
         yield from _struct_values(destination.settings, path)
         yield from _cron(destination.settings.cron, config.site.timezone, (*path, "cron"))
+        yield from _window(destination.settings.window, (*path, "window"))
     if not config.sources:
         yield Fault(
             path=(), severity="warning", message="there is no `[[source]]`: nothing will be heard", hint="add one"
@@ -231,6 +234,18 @@ def _file_or_interface(path: Path, both: bool, either: bool) -> Fault:
     else:
         message, hint = f"{key} is empty: it must name a file", "or set `interface` to capture live" if either else ""
     return Fault(path=path, message=message, hint=hint, at="key")
+
+
+def _window(text: str, path: Path) -> Iterator[Fault]:
+    try:
+        if text:
+            parse_window(text, "UTC")
+    except ValueError:
+        yield Fault(
+            path=path,
+            message=f'`{dotted(path)}`: "{text}" is no pair of times of day',
+            hint="from when to when, in the site's time; such as `22:00-06:00`",
+        )
 
 
 def _cron(cron: str, timezone: str, path: Path) -> Iterator[Fault]:

@@ -191,6 +191,39 @@ async def test_with_stream_a_back_off_is_kept(tmp_path: Path) -> None:
         await schedule.stop()
 
 
+async def test_c12_with_stream_a_clock_that_is_set_back_does_not_hold_up_what_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was to be sent in a moment is an hour ahead on a clock that was set back by an hour."""
+
+    class SetBack:
+        moved_s = 0.0
+        monotonic = staticmethod(time.monotonic)
+
+        def time(self) -> float:
+            return time.time() - self.moved_s
+
+    clock, outbox = SetBack(), MemoryOutbox()
+    monkeypatch.setattr("uplink.schedule.time", clock)
+    monkeypatch.setattr("uplink.schedule.CLOCK_CHECK_S", 0.05)
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, wall_ms) as shipper:
+        schedule = Schedule(shipper, Timing(interval_s=7200, jitter_s=0, stream=True))
+        await schedule.start()
+        await until(lambda: outbox.uploads)
+        monkeypatch.setattr("uplink.schedule.LINGER_S", 3600)
+        outbox.record(1)
+        schedule.notice()
+        await asyncio.sleep(0.2)
+        assert outbox.acked == 0
+        monkeypatch.setattr("uplink.schedule.LINGER_S", 0.05)
+        clock.moved_s = 3600.0
+        await until(lambda: outbox.acked == 1)
+        outbox.record(1)
+        schedule.notice()
+        await until(lambda: outbox.acked == 2)
+        await schedule.stop()
+
+
 async def test_outside_its_window_a_site_sends_heartbeats_only_and_what_a_person_asks_for(tmp_path: Path) -> None:
     outbox, clock = MemoryOutbox(), Clock(int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp() * 1000))
     outbox.record(5)

@@ -265,6 +265,17 @@ def test_a_cron_expression_is_checked(file: Path) -> None:
     assert loaded(file, SITE + UPLINK + 'token = "t"\ncron = "*/5 7-19 * * mon-fri"\n').uplink is not None
 
 
+@pytest.mark.parametrize("window", ["22-6", "22:00", "24:00-06:00", "22:00-06:00+01:00", "always"])
+def test_a_window_is_two_times_of_day(file: Path, window: str) -> None:
+    found = the_finding(file, SITE + UPLINK + f'token = "t"\nwindow = "{window}"\n')
+    assert (found.line, found.column, found.path) == (7, 10, "uplink.window")
+    uplink = loaded(
+        file, SITE + UPLINK + 'token = "t"\nwindow = "22:00-06:00"\nstream = true\nmax_kbit_s = 64\n'
+    ).uplink
+    assert uplink is not None
+    assert (uplink.window, uplink.stream, uplink.max_kbit_s) == ("22:00-06:00", True, 64)
+
+
 def test_a_number_can_only_be_answered_by_a_feature_of_the_catalogue(file: Path) -> None:
     table = f'[[source]]\nname = "a"\nkind = "tape"\npath = "{file}"\nservices = {{ 300 = "auto_attendnat" }}\n'
     found = the_finding(file, SITE + table)
