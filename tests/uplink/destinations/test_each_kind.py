@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.uplink.destinations import test_cgrates, test_lago, test_openmeter, test_stripe, test_webhook
 from tests.uplink.destinations.stand_in import Accept, StandIn, forwarding
 from tests.uplink.feed import MemoryFeed
 from tests.uplink.platform import Clock
 from uplink.destinations import TAKERS
+from uplink.problems import CATALOGUE
 
 MINUTES = {"quantity": "0.1", "unit": "min"}
 NAMES = {"subject": "cus_{subject}"}
@@ -78,9 +81,9 @@ def refusing(accept: Accept, identity: str) -> Accept:
 
 @each
 async def test_b10_a_request_that_is_cut_anew_after_a_lost_answer_counts_nothing_twice(name: str) -> None:
-    kind, accept, settings = KINDS[name]
+    kind, accept, given_settings = KINDS[name]
     feed = recorded(7)
-    async with forwarding(kind, lost(accept), feed, names=NAMES, **settings) as (loop, here):
+    async with forwarding(kind, lost(accept), feed, names=NAMES, **given_settings) as (loop, here):
         assert (await loop.upload()).problem == "server_error"
         here.accept = accept
         feed.record(200, data=MINUTES)
@@ -91,9 +94,9 @@ async def test_b10_a_request_that_is_cut_anew_after_a_lost_answer_counts_nothing
 
 @each
 async def test_b11_b12_b14_one_bad_event_among_many_is_put_aside_alone(name: str) -> None:
-    kind, accept, settings = KINDS[name]
+    kind, accept, given_settings = KINDS[name]
     feed = recorded(120)
-    async with forwarding(kind, refusing(accept, "event-77"), feed, names=NAMES, **settings) as (loop, here):
+    async with forwarding(kind, refusing(accept, "event-77"), feed, names=NAMES, **given_settings) as (loop, here):
         assert (await loop.upload()).problem == ""
     assert feed.refused_ids() == ["event-77"]
     assert set(here.events) == set(feed.ids()) - {"event-77"}
@@ -102,10 +105,10 @@ async def test_b11_b12_b14_one_bad_event_among_many_is_put_aside_alone(name: str
 
 @each
 async def test_b15_three_days_of_what_others_drop_for_lose_nothing(name: str) -> None:
-    kind, accept, settings = KINDS[name]
+    kind, accept, given_settings = KINDS[name]
     feed = recorded(20)
     statuses = (401, 403, 404, 408, 429, 500, 503)
-    async with forwarding(kind, accept, feed, names=NAMES, **settings) as (loop, here):
+    async with forwarding(kind, accept, feed, names=NAMES, **given_settings) as (loop, here):
         for hour in range(72):
             here.answers = [web.Response(status=statuses[hour % len(statuses)]) for _ in range(3)]
             assert (await loop.upload()).problem
@@ -119,9 +122,9 @@ async def test_b15_three_days_of_what_others_drop_for_lose_nothing(name: str) ->
 
 @each
 async def test_c2_c3_c5_c9_each_attempt_names_the_stored_id_and_time_and_nothing_else(name: str) -> None:
-    kind, accept, settings = KINDS[name]
+    kind, accept, given_settings = KINDS[name]
     feed = recorded(3, time="2026-11-20T10:00:00.007Z")
-    async with forwarding(kind, lost(accept), feed, names=NAMES, **settings) as (loop, here):
+    async with forwarding(kind, lost(accept), feed, names=NAMES, **given_settings) as (loop, here):
         for _ in range(3):
             await loop.upload()
     named = [one for request in sent(here) for one in request]
@@ -142,9 +145,9 @@ KNOWS: dict[str, Callable[[], web.Response]] = {
 
 @pytest.mark.parametrize("name", KNOWS)
 async def test_c4_that_it_is_known_is_success(name: str) -> None:
-    kind, accept, settings = KINDS[name]
+    kind, accept, given_settings = KINDS[name]
     feed = recorded(1)
-    async with forwarding(kind, accept, feed, names=NAMES, **settings) as (loop, here):
+    async with forwarding(kind, accept, feed, names=NAMES, **given_settings) as (loop, here):
         here.answers.append(KNOWS[name]())
         report = await loop.upload()
     assert (report.acked, report.known, report.problem) == (1, 1, "")
@@ -154,10 +157,10 @@ async def test_c4_that_it_is_known_is_success(name: str) -> None:
 @each
 async def test_c6_a_site_that_was_offline_for_sixty_days_loses_no_event_out_of_sight(name: str) -> None:
     """All but Stripe take events of any age; what Stripe never takes stands in quarantine, and the younger half arrives."""
-    kind, accept, settings = KINDS[name]
+    kind, accept, given_settings = KINDS[name]
     feed = recorded(30, time=test_stripe.at(days=60))
     feed.record(30, data=MINUTES, time=test_stripe.at(days=30))
-    async with forwarding(kind, accept, feed, names=NAMES, **settings) as (loop, here):
+    async with forwarding(kind, accept, feed, names=NAMES, **given_settings) as (loop, here):
         assert (await loop.upload()).problem == ""
     aside = [refusal.code for refusal in feed.refused.values()]
     assert aside == (["too_old"] * 30 if kind == "stripe" else [])
@@ -186,3 +189,45 @@ def test_b13_what_an_answer_is_worth_is_said_of_each_kind(kind: str) -> None:
     row = next(line for line in page.splitlines() if line.startswith(f"| [`{kind}`](#{kind})"))
     assert all(cell.strip() for cell in row.split("|")[1:4])
     assert f"\n## {kind}\n" in page
+
+
+WORDS = st.sampled_from(
+    (
+        *(
+            "error",
+            "error_details",
+            "message",
+            "code",
+            "result",
+            "events",
+            "0",
+            "1",
+            "transaction_id",
+            "title",
+            "detail",
+        ),
+        *("authentication_token", "created", "OK", "EXISTS", "2026-11-20T12:00:00Z", "0001-01-01"),
+        *("value_already_exist", "PARTIALLY_EXECUTED", "too_many_events"),
+    )
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | WORDS | st.text(max_size=5)
+BODIES = st.recursive(LEAVES, lambda part: st.lists(part, max_size=3) | st.dictionaries(WORDS, part, max_size=4))
+STATUSES = st.sampled_from(
+    (200, 201, 202, 207, 299, 300, 307, 400, 401, 404, 405, 409, 410, 413, 415, 422, 429, 500, 599)
+)
+
+
+@each
+@settings(max_examples=60, deadline=None)
+@given(answers=st.lists(st.tuples(STATUSES, BODIES.map(json.dumps) | st.text(max_size=20)), min_size=1, max_size=4))
+async def test_whatever_is_answered_each_event_is_held_taken_or_in_quarantine(
+    name: str, answers: list[tuple[int, str]]
+) -> None:
+    kind, accept, given_settings = KINDS[name]
+    feed = recorded(3)
+    async with forwarding(kind, accept, feed, names=NAMES, **given_settings) as (loop, here):
+        here.answers = [web.Response(status=status, text=body) for status, body in answers]
+        report = await loop.upload()
+    assert report.problem == "" or report.problem in CATALOGUE
+    assert report.problem != "" or feed.through == 3
+    assert all(refusal.seq <= feed.through and len(refusal.message) <= 300 for refusal in feed.refused.values())
