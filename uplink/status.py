@@ -16,7 +16,7 @@ PROBLEMS_MAX = 10
 """The gravest come first; a page with more helps nobody."""
 
 
-class AgentStatus(Struct, frozen=True, kw_only=True):
+class AgentStatus(Struct, frozen=True, kw_only=True, gc=False):
     """`backlog`: events not acknowledged yet; `oldest_s` and `newest_s`: when the oldest and the newest of them were recorded
     (Unix time, 0: none). `interval_s`: how often it reports (0: not told). `clock_offset_s`: how far ahead the site's clock was
     of the platform's, where it was wrong. `boot` changes when the machine starts, `monotonic_s` counts from then: with the

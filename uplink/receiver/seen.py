@@ -25,7 +25,7 @@ WRITE_EVERY_S = 5.0
 """A page that is looked at by people needs no more; a busy receiver writes each site at most so often."""
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class Seen(Struct, frozen=True, kw_only=True, gc=False):
     """`skew_ms`: the site's clock minus the platform's. `status` is None where the agent said nothing of itself.
     `refused`: `gap` or `conflict` where the last batch was none that could be placed."""
 

@@ -12,7 +12,7 @@ from uplink.receiver.fleet.verdict import HEALTHS, Health, Known, Verdict, judge
 PAGE_SITES = 100
 
 
-class Listed(Struct, frozen=True):
+class Listed(Struct, frozen=True, gc=False):
     """A site in the list. `sought` is what a search looks in."""
 
     known: Known

@@ -36,7 +36,7 @@ _HEALTH_OF: dict[Severity, Health] = {"error": "broken", "warning": "attention",
 _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "notice": 2}
 
 
-class Known(Struct, frozen=True, kw_only=True):
+class Known(Struct, frozen=True, kw_only=True, gc=False):
     """What the platform knows of a site. `name` is the operators' word for it. `seen`: None where it was enrolled and
     never heard. `breaks`: epochs that do not continue what came before."""
 
@@ -46,13 +46,13 @@ class Known(Struct, frozen=True, kw_only=True):
     breaks: int = 0
 
 
-class Finding(Struct, frozen=True):
+class Finding(Struct, frozen=True, gc=False):
     code: str
     severity: Severity
     text: str
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, gc=False):
     health: Health
     text: str
     findings: tuple[Finding, ...] = ()

@@ -81,7 +81,7 @@ class SitesQuery(Struct, frozen=True, kw_only=True):
     silent_before_ms: int | None = None
 
 
-class SiteState(Struct, frozen=True, kw_only=True):
+class SiteState(Struct, frozen=True, kw_only=True, gc=False):
     """A site over all its epochs. `epoch`, `acked_through`, `skew_ms`: of the one that began last. `broken`: how many of them
     do not continue what came before (`EpochState.continues` is `no` or `unnamed`)."""
 
@@ -133,7 +133,7 @@ class EpochState(Struct, frozen=True, kw_only=True):
     rejected: int
 
 
-class Document(Struct, frozen=True, kw_only=True):
+class Document(Struct, frozen=True, kw_only=True, gc=False):
     """A small thing that the platform keeps beside events: an agent's key, a policy, an operator. `revision` grows with every
     change of it."""
 
