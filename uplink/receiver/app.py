@@ -10,7 +10,7 @@ from aiohttp import web
 from uplink.receiver.access import Access
 from uplink.receiver.enrolling import Enrolling
 from uplink.receiver.fleet.app import make_fleet
-from uplink.receiver.fleet.door import HOME, LOOPBACK, Door, Front
+from uplink.receiver.fleet.door import HOME, Door
 from uplink.receiver.gate import Gate
 from uplink.receiver.guard import Guard
 from uplink.receiver.ingest import Ingest
@@ -36,10 +36,10 @@ def make_app(
     clock_ms: Callable[[], int],
     gate: Gate,
     public_url: str = "",
-    front: Front = LOOPBACK,
+    secure: bool = False,
 ) -> web.Application:
     """The application; closing the store stays the caller's. `gate`: through which its connections come. `public_url`: see
-    `Access`. `front`: how operators' browsers reach it."""
+    `Access`. `secure`: browsers reach it by TLS."""
     access = Access(tokens, store, clock_ms, public_url)
     keys = PlatformKeys(store, clock_ms())
     enrolling = Enrolling(store, access, keys, clock_ms)
@@ -48,7 +48,8 @@ def make_app(
     metrics = Metrics(gate, guard)
     resending = Resending(store, tokens, clock_ms)
     ingest = Ingest(store, access, clock_ms, gate.limits, guard, metrics, sightings, keys, resending)
-    reading = Reading(store, tokens, clock_ms, metrics)
+    door = Door(store, clock_ms, secure, gate.behind_proxy)
+    reading = Reading(store, tokens, clock_ms, metrics, door)
     app = web.Application(
         middlewares=[guard.middleware()],
         # The digest is over the encoded body, so aiohttp must not decode it.
@@ -80,9 +81,14 @@ def make_app(
             web.post("/v1/sites/{site}/replay", resending.post),
             web.get("/v1/sites/{site}/replay", resending.get),
             web.delete("/v1/sites/{site}/replay", resending.delete),
+            web.get("/", _to_fleet),
             web.get("/healthz", reading.get_health),
             web.get("/metrics", reading.get_metrics),
         ]
     )
-    app.add_subapp(HOME, make_fleet(store, Door(store, clock_ms, front), clock_ms))
+    app.add_subapp(HOME, make_fleet(store, door, clock_ms))
     return app
+
+
+async def _to_fleet(_request: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound(HOME)

@@ -29,13 +29,7 @@ class Guard:
         _check(self.sites, site, "this site")
 
     def _check_address(self, request: web.Request) -> None:
-        _check(self.addresses, address_key(self._address(request)), "this address")
-
-    def _address(self, request: web.Request) -> str:
-        """Behind a proxy the last address that stands there: the one that the proxy itself has written."""
-        if self._gate.behind_proxy and (forwarded := request.headers.getall(FORWARDED, [])):
-            return forwarded[-1].rpartition(",")[2].strip()
-        return request.remote or ""
+        _check(self.addresses, address_key(asked_by(request, self._gate.behind_proxy)), "this address")
 
     def middleware(self) -> Middleware:
         @web.middleware
@@ -68,6 +62,13 @@ class Guard:
             refusal = problem("method_not_allowed", f"here it is {allowed}")
             refusal.headers["Allow"] = allowed
             return refusal
+
+
+def asked_by(request: web.Request, behind_proxy: bool) -> str:
+    """The client's address. Behind a proxy the last that stands there: the one that the proxy itself has written."""
+    if behind_proxy and (forwarded := request.headers.getall(FORWARDED, [])):
+        return forwarded[-1].rpartition(",")[2].strip()
+    return request.remote or ""
 
 
 def _check(buckets: Buckets, key: str, whose: str) -> None:

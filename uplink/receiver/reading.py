@@ -13,9 +13,10 @@ from aiohttp import web
 
 from uplink.receiver import seen
 from uplink.receiver.answers import Refused, day, granted_all, granted_site, json_answer, number, only, page, text
+from uplink.receiver.fleet.door import Door
 from uplink.receiver.metrics import Metrics
 from uplink.receiver.storage import EpochState, SitesQuery, SiteState, Storage, Total, TotalsQuery
-from uplink.receiver.tokens import Tokens, reader_of
+from uplink.receiver.tokens import EVERY_SITE, Tokens, reader_of
 
 EVENTS_PAGE_MAX = 5000
 RECEIPTS_PAGE_MAX = 5000
@@ -31,20 +32,26 @@ OPENAPI = files("uplink.receiver").joinpath("openapi.json").read_bytes()
 class Reading:
     """The handlers, over one store."""
 
-    def __init__(self, store: Storage, tokens: Tokens, clock_ms: Callable[[], int], metrics: Metrics) -> None:
+    def __init__(
+        self, store: Storage, tokens: Tokens, clock_ms: Callable[[], int], metrics: Metrics, door: Door
+    ) -> None:
         self.store = store
         self.tokens = tokens
         self.clock_ms = clock_ms
         self.metrics = metrics
+        self.door = door
 
-    def _granted(self, request: web.Request) -> str | None:
-        return reader_of(self.tokens, request.headers.get("Authorization", ""))
+    async def _granted(self, request: web.Request) -> str | None:
+        """By a token, or by the session of an operator who is logged in to the fleet page."""
+        if authorization := request.headers.get("Authorization", ""):
+            return reader_of(self.tokens, authorization)
+        return EVERY_SITE if await self.door.visitor(request) else None
 
-    def _site(self, request: web.Request) -> str:
-        return granted_site(request, self._granted(request))
+    async def _site(self, request: web.Request) -> str:
+        return granted_site(request, await self._granted(request))
 
     async def get_sites(self, request: web.Request) -> web.StreamResponse:
-        granted_all(self._granted(request))
+        granted_all(await self._granted(request))
         only(request, "after", "limit", "search")
         limit = page(request, 100, SITES_PAGE_MAX)
         asked = SitesQuery(after=text(request, "after"), limit=limit, search=text(request, "search"))
@@ -52,7 +59,7 @@ class Reading:
         return json_answer({"sites": sites, "next": _next(sites, limit)})
 
     async def get_gaps(self, request: web.Request) -> web.StreamResponse:
-        granted_all(self._granted(request))
+        granted_all(await self._granted(request))
         only(request, "after", "limit", "silent_s")
         limit, silent_s = page(request, 100, SITES_PAGE_MAX), number(request, "silent_s", SILENT_S)
         if not 1 <= silent_s <= SILENT_MAX_S:
@@ -77,14 +84,14 @@ class Reading:
         }
 
     async def get_site(self, request: web.Request) -> web.StreamResponse:
-        site = self._site(request)
+        site = await self._site(request)
         only(request)
         epochs = await self.store.epochs(site)
         said = await self.store.get(seen.KIND, site)
         return json_answer({"site": site, "epochs": epochs, "seen": msgspec.Raw(said.body) if said else None})
 
     async def get_totals(self, request: web.Request) -> web.StreamResponse:
-        site = self._site(request)
+        site = await self._site(request)
         only(request, "day", "from", "to", "meter", "by")
         if request.query.get("by", "") not in ("", "day"):
             raise Refused("bad_query", "by must be day")
@@ -92,7 +99,7 @@ class Reading:
         return json_answer({"site": site, "totals": totals})
 
     async def get_all_totals(self, request: web.Request) -> web.StreamResponse:
-        granted_all(self._granted(request))
+        granted_all(await self._granted(request))
         by = request.query.get("by", "")
         if by not in ("", "day", "site", "site,day"):
             raise Refused("bad_query", "by must be day, site, or site,day")
@@ -113,7 +120,7 @@ class Reading:
         return json_answer({"totals": listed, "next": _next(sites, limit)})
 
     async def get_receipts(self, request: web.Request) -> web.StreamResponse:
-        site = self._site(request)
+        site = await self._site(request)
         only(request, "epoch", "after", "limit")
         after, limit = number(request, "after", 0), page(request, 1000, RECEIPTS_PAGE_MAX)
         epoch = text(request, "epoch") or _latest(await self.store.epochs(site))
@@ -122,7 +129,7 @@ class Reading:
         return json_answer({"site": site, "epoch": epoch, "receipts": receipts, "next": following})
 
     async def get_events(self, request: web.Request) -> web.StreamResponse:
-        site = self._site(request)
+        site = await self._site(request)
         only(request, "after", "limit")
         after, limit = number(request, "after", 0), page(request, 1000, EVENTS_PAGE_MAX)
         events = await self.store.events(site, after, limit)

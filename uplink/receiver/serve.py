@@ -16,7 +16,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
 from uplink.receiver.app import make_app
-from uplink.receiver.fleet.door import Front
 from uplink.receiver.gate import Gate
 from uplink.receiver.limits import Limits
 from uplink.receiver.storage import Storage
@@ -113,10 +112,10 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     """Raises StoreUnavailable for the database, OSError for the address, and what `ReceiverSettings.tls` raises."""
     tls = settings.tls()
     store = await open_storage(settings.database, settings.books)
-    front = Front(secure=tls is not None or settings.behind_proxy, behind_proxy=settings.behind_proxy)
+    secure = tls is not None or settings.behind_proxy
     gate = Gate(settings.limits, settings.behind_proxy)
     runner = web.AppRunner(
-        make_app(store, settings.tokens, _wall_clock_ms, gate, settings.public_url, front),
+        make_app(store, settings.tokens, _wall_clock_ms, gate, settings.public_url, secure),
         access_log=None,
         logger=_http_log(),
         keepalive_timeout=KEEPALIVE_S,

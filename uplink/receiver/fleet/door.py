@@ -13,12 +13,13 @@ import math
 from collections.abc import Callable
 
 from aiohttp import web
-from msgspec import Struct
 
 from uplink.receiver.fleet import operators
 from uplink.receiver.fleet.attempts import PER_ADDRESS, PER_NAME, Attempts
 from uplink.receiver.fleet.guard import Trouble, form
 from uplink.receiver.fleet.sessions import LASTS_MS, Sessions, Visitor
+from uplink.receiver.guard import asked_by
+from uplink.receiver.rates import address_key
 from uplink.receiver.storage import Documents
 
 WORKED_AT_ONCE = 2
@@ -27,23 +28,15 @@ WAITING_MAX = 8
 HOME = "/fleet"
 
 
-class Front(Struct, frozen=True, kw_only=True):
+class Door:
     """`secure`: browsers reach the receiver by TLS. `behind_proxy`: a proxy in front says who asks."""
 
-    secure: bool = False
-    behind_proxy: bool = False
-
-
-LOOPBACK = Front()
-
-
-class Door:
-    def __init__(self, documents: Documents, clock_ms: Callable[[], int], front: Front = LOOPBACK) -> None:
+    def __init__(self, documents: Documents, clock_ms: Callable[[], int], secure: bool, behind_proxy: bool) -> None:
         self.sessions = Sessions(documents, clock_ms)
         self._documents = documents
         self._clock_ms = clock_ms
-        self._front = front
-        self._cookie = "__Host-pegcount" if front.secure else "pegcount"
+        self._secure, self._behind_proxy = secure, behind_proxy
+        self._cookie = "__Host-pegcount" if secure else "pegcount"
         self._by_address, self._by_name = Attempts(PER_ADDRESS), Attempts(PER_NAME)
         self._working = asyncio.Semaphore(WORKED_AT_ONCE)
         self._waiting = 0
@@ -63,7 +56,7 @@ class Door:
 
     async def log_in(self, request: web.Request, name: str, password: str) -> web.Response | None:
         """What leads onward, with its cookie; None where name or password is wrong. Raises Trouble."""
-        name, address = name.strip().lower(), self._address(request)
+        name, address = name.strip().lower(), address_key(asked_by(request, self._behind_proxy))
         self._begin(address, name)
         found = await operators.find(self._documents, name)
         if not await self._is_password(found[0].password if found else None, password) or found is None:
@@ -77,7 +70,7 @@ class Door:
             await self.sessions.begin(*found),
             max_age=LASTS_MS // 1000,
             path="/",
-            secure=self._front.secure,
+            secure=self._secure,
             httponly=True,
             samesite="Strict",
         )
@@ -86,7 +79,7 @@ class Door:
     async def log_out(self, request: web.Request) -> web.Response:
         await self.sessions.end(request.cookies.get(self._cookie, ""))
         answer = web.Response(status=303, headers={"Location": f"{HOME}/login"})
-        answer.del_cookie(self._cookie, path="/", secure=self._front.secure, httponly=True, samesite="Strict")
+        answer.del_cookie(self._cookie, path="/", secure=self._secure, httponly=True, samesite="Strict")
         return answer
 
     def _begin(self, address: str, name: str) -> None:
@@ -108,13 +101,6 @@ class Door:
                 return await asyncio.to_thread(operators.is_password, kept, password)
         finally:
             self._waiting -= 1
-
-    def _address(self, request: web.Request) -> str:
-        """Behind a proxy: whom it names last; what stands before that anybody can have written."""
-        if self._front.behind_proxy:
-            named = ",".join(request.headers.getall("X-Forwarded-For", ())).rpartition(",")[2].strip()
-            return named[:64] or request.remote or ""
-        return request.remote or ""
 
 
 def onward(text: str) -> str:

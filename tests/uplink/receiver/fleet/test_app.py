@@ -48,6 +48,7 @@ def form_key(text: str) -> str:
 
 
 async def test_nobody_sees_a_site_without_a_login(browser: aiohttp.ClientSession) -> None:
+    assert await get(browser, "/") == (302, "/fleet")
     assert await get(browser, "/fleet") == (303, "/fleet/login")
     assert await get(browser, "/fleet?q=a") == (303, "/fleet/login?onward=/fleet?q%3Da")
 
@@ -188,3 +189,28 @@ async def test_every_answer_carries_the_policy(browser: aiohttp.ClientSession) -
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"], path
             assert answer.headers["X-Frame-Options"] == "DENY"
             assert answer.headers["Cache-Control"] in ("no-store", "no-cache")
+
+
+async def test_who_is_logged_in_reads_what_a_reading_token_reads(
+    browser: aiohttp.ClientSession, receiver: RunningReceiver
+) -> None:
+    paths = ("/v1/sites", "/v1/sites/a", "/v1/sites/a/totals", "/v1/sites/a/events", "/v1/totals", "/v1/gaps")
+    assert [(await get(browser, path))[0] for path in paths] == [401] * len(paths)
+    await log_in(browser)
+    assert [(await get(browser, path))[0] for path in paths] == [200] * len(paths)
+    async with browser.get("/v1/sites", headers={"Authorization": "Bearer wrong"}) as answer:
+        assert answer.status == 401
+    async with browser.post("/v1/sites/a/replay", json={"epoch": "e-1", "from": 1}) as answer:
+        assert answer.status == 401
+
+
+async def test_an_address_of_ipv6_is_its_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider gives a customer 2^64 addresses: they have one allowance of attempts."""
+    monkeypatch.setattr("uplink.receiver.fleet.operators.is_password", lambda _kept, _password: False)
+    async with receiving(tmp_path, behind_proxy=True) as running, aiohttp.ClientSession(running.url) as session:
+        answers = []
+        for number in range(PER_ADDRESS + 1):
+            headers = {"X-Forwarded-For": f"2001:db8::{number + 1:x}"}
+            async with session.post("/fleet/login", data={"name": f"n{number}"}, headers=headers) as answer:
+                answers.append(answer.status)
+    assert answers == [403] * PER_ADDRESS + [429]
