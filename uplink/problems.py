@@ -212,6 +212,18 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "Read the detail, mend the settings of the destination, and restart.",
     ),
     (
+        "destination_full",
+        "error",
+        "The destination has no room left.",
+        "Make room there, or raise its limit. Everything is kept here meanwhile.",
+    ),
+    (
+        "folder_unusable",
+        "error",
+        "The destination's folder cannot be used.",
+        "Read the detail. Check that the folder is there (mounted), its owner, and `ReadWritePaths=` of the service.",
+    ),
+    (
         "ledger_damaged",
         "critical",
         "Stored events do not match their chain; they are not sent.",

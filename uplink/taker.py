@@ -143,6 +143,13 @@ def event_of(position: int, body: bytes, names: Names) -> Event | None:
     )
 
 
+def form(event: Event) -> bytes:
+    """The CloudEvent as it is stored, under its names there."""
+    stored = msgspec.json.decode(event.body)
+    named = {**stored, "type": event.type} | ({"subject": event.subject} if event.subject else {})
+    return event.body if named == stored else msgspec.json.encode(named)
+
+
 # --- HTTP answers
 
 Rule = Callable[[Answer, int], Outcome]

@@ -17,9 +17,10 @@ import phonenumbers
 from msgspec import Struct, structs
 
 from agent.config.findings import Fault, Path, dotted
-from agent.config.tables import Config, Ledger, Source
+from agent.config.tables import Config, Destination, Ledger, Source
 from agent.config.wording import near_miss
 from agent.metering.catalogue import FEATURES
+from uplink.destinations.files import FilesSettings
 from uplink.timing import Timing
 from uplink.window import parse as parse_window
 
@@ -58,6 +59,7 @@ def semantic_faults(config: Config) -> Iterator[Fault]:
         yield from _cron(config.uplink.cron, config.site.timezone, ("uplink", "cron"))
         yield from _window(config.uplink.window, ("uplink", "window"))
     yield from _unique_names("destination", [one.name for one in config.destinations], DESTINATION_NAME_IS)
+    yield from _shared_folders(config.destinations)
     for index, destination in enumerate(config.destinations):
         path: Path = ("destination", index)
         yield from _struct_values(destination.settings, path)
@@ -202,6 +204,20 @@ def _shared_inputs(sources: tuple[Source, ...]) -> Iterator[Fault]:
                         message=f"two sources {what} {value} (the other is source {first + 1}, `{sources[first].name}`)",
                         hint="its calls would be counted twice" if key in TWICE else "only one of them could",
                     )
+
+
+def _shared_folders(destinations: tuple[Destination, ...]) -> Iterator[Fault]:
+    """What a folder holds already is not put there again, so of two destinations one would lack what the other was sent."""
+    seen: dict[tuple[str, str], str] = {}
+    for index, one in enumerate(destinations):
+        if isinstance(one.settings, FilesSettings):
+            first = seen.setdefault((one.settings.folder.rstrip("/"), one.settings.form), one.name)
+            if first != one.name:
+                yield Fault(
+                    path=("destination", index, "folder"),
+                    message=f"two destinations put {one.settings.form} into {one.settings.folder} (the other is `{first}`)",
+                    hint="give each a folder of its own",
+                )
 
 
 def _has_capture_service(config: Struct) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from uplink.destinations.cgrates import Cgrates, CgratesSettings
+from uplink.destinations.files import Files, FilesSettings
 from uplink.destinations.lago import Lago, LagoSettings
 from uplink.destinations.openmeter import OpenMeter, OpenMeterSettings
 from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings, open_enrolled
@@ -45,6 +46,7 @@ PLATFORMS: dict[str, PlatformKind] = {
 
 TAKERS: dict[str, TakerKind] = {
     "cgrates": TakerKind(settings=CgratesSettings, open=Cgrates),
+    "files": TakerKind(settings=FilesSettings, open=Files),
     "lago": TakerKind(settings=LagoSettings, open=Lago),
     "openmeter": TakerKind(settings=OpenMeterSettings, open=OpenMeter),
     "stripe": TakerKind(settings=StripeSettings, open=Stripe),

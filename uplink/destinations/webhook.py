@@ -21,14 +21,13 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from uplink import backoff
 from uplink.destinations.settings import HttpTakerSettings
 from uplink.line import CredentialsUnreadable, HttpLine, first_line
 from uplink.session import Answer
-from uplink.taker import Event, Failed, Limits, Outcome, Rule, judge, said
+from uplink.taker import Event, Failed, Limits, Outcome, Rule, form, judge, said
 from uplink.uploader import wall_clock_ms
 
 BATCH_TYPE = "application/cloudevents-batch+json"
@@ -141,13 +140,6 @@ def _secret(path: str) -> bytes:
             f"{path}: the first line is no signing secret: {SECRET_BEGINS} and base64 of 24 to 64 bytes"
         )
     return secret
-
-
-def form(event: Event) -> bytes:
-    """An event under its names there."""
-    stored = msgspec.json.decode(event.body)
-    named = {**stored, "type": event.type} | ({"subject": event.subject} if event.subject else {})
-    return event.body if named == stored else msgspec.json.encode(named)
 
 
 def message_id(events: Sequence[Event]) -> str:
