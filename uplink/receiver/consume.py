@@ -25,6 +25,7 @@ from nats.js import JetStreamContext, api
 from uplink.batch import BatchError
 from uplink.receiver.placing import Conflict, Gap, Placement
 from uplink.receiver.storage import Documents, Incoming, Store, StoreUnavailable
+from uplink.receiver.storage.clickhouse import ClickHouseBooks
 from uplink.receiver.storage.jetstream import JetStreamStore
 from uplink.receiver.storage.jetstream_log import JetStreamLog
 from uplink.receiver.storage.logged import Logged, read
@@ -51,12 +52,17 @@ class Books(Protocol):
     async def book(self, batches: list[Incoming]) -> list[Placement]:
         """Durable on return; in order for each site. Raises StoreUnavailable, then any of them may be booked."""
 
+    async def close(self) -> None: ...
+
 
 class StoreBooks:
     """A storage as books. It places each batch itself."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    async def close(self) -> None:
+        await self._store.close()
 
     async def book(self, batches: list[Incoming]) -> list[Placement]:
         placements: dict[int, Placement] = {}
@@ -221,7 +227,8 @@ def _opened(messages: list[Msg]) -> list[tuple[Logged, Incoming]]:
 
 
 class Booking(Struct, frozen=True, kw_only=True):
-    """What is booked: `origin` (a log's URL) into `into` (a storage, as `open_storage` takes it), under the name `name`."""
+    """What is booked: `origin` (a log's URL) into `into` (a storage, as `open_storage` takes it, or `clickhouse://`), under the
+    name `name`."""
 
     origin: str
     into: str
@@ -229,14 +236,20 @@ class Booking(Struct, frozen=True, kw_only=True):
     trim: bool = False
 
 
+async def _open_books(into: str) -> Books:
+    if into.startswith(("clickhouse://", "clickhouses://")):
+        return await ClickHouseBooks.open(into)
+    return StoreBooks(await open_storage(into))
+
+
 @contextlib.asynccontextmanager
 async def booking(settings: Booking) -> AsyncIterator[None]:
     """Within it, a consumer runs. Raises StoreUnavailable where log or books cannot be opened."""
-    books = await open_storage(settings.into)
+    books = await _open_books(settings.into)
     try:
         log_store = await JetStreamStore.open(settings.origin)
         try:
-            consumer = Consumer(log_store.log, StoreBooks(books), log_store, settings.name, settings.trim)
+            consumer = Consumer(log_store.log, books, log_store, settings.name, settings.trim)
             async with running(consumer):
                 yield
         finally:
