@@ -25,16 +25,22 @@ class Reserve:
             with open(self._path, "ab") as file:
                 os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
         except OSError as error:
-            self._path.unlink(missing_ok=True)
+            self._remove()
             self.spent = error.errno in _FULL
         else:
             self.spent = False
         return not self.spent
 
     def give_up(self) -> bool:
-        """Give its room to the ledger; False where that was done before."""
-        if self.spent:
+        """Give its room to the ledger; False where there is none to give."""
+        if self.spent or not self._remove():
             return False
-        self._path.unlink(missing_ok=True)
         self.spent = True
+        return True
+
+    def _remove(self) -> bool:
+        try:
+            self._path.unlink()
+        except OSError:  # not there, or a disk that can only be read
+            return False
         return True

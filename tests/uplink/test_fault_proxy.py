@@ -7,7 +7,7 @@ nothing is acknowledged that the platform does not have.
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from agent.ledger.outbox import LedgerOutbox
 from agent.ledger.store import open_for_reading
 from agent.ledger.writer import Ledger
 from collectors.contract import Batch
-from tests.agent.ledger.desk import KIND, METERING, SITE, row
+from tests.agent.ledger.desk import KIND, METERING, NOON_MS, SITE, row
 from tests.uplink.fault_proxy import (
     HTML,
     Certificate,
@@ -38,11 +38,11 @@ from tests.uplink.fault_proxy import (
     certificate,
     fault_proxy,
 )
-from tests.uplink.platform import AUTHORIZATION, TOKEN, TOKENS
+from tests.uplink.platform import AUTHORIZATION, TOKEN, TOKENS, Clock
 from uplink.destinations import PegcountHttp, PegcountSettings
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.shipper import Pace, Shipper
-from uplink.uploader import UploadReport
+from uplink.uploader import UploadReport, wall_clock_ms
 
 GONE = "https://platform.invalid"
 """A name that no server knows (RFC 6761 section 6.4)."""
@@ -52,13 +52,15 @@ FALSE_200 = b'{"acked_through": 1000000, "epoch": "mine", "results": []}'
 class Site:
     """An office whose agent may be restarted at any time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock_ms: Callable[[], int] = wall_clock_ms) -> None:
         self.folder = folder
+        self.clock_ms = clock_ms
         self.calls = 0
         self.open()
 
     def open(self) -> None:
-        self.ledger = Ledger.open(LedgerSettings(path=str(self.folder / "ledger.db")), SITE, METERING)
+        kept = LedgerSettings(path=str(self.folder / "ledger.db"), retention_days=1)
+        self.ledger = Ledger.open(kept, SITE, METERING, self.clock_ms)
         self.ledger.add_source("desk", KIND, 0)
         self.outbox = LedgerOutbox(self.ledger, SITE.id, SITE.urn)
 
@@ -70,8 +72,8 @@ class Site:
         await self.close()
         self.open()
 
-    async def record(self, calls: int) -> None:
-        rows = [row(f"c{self.calls + n}", start_s=self.calls + n) for n in range(calls)]
+    async def record(self, calls: int, at_s: float = 0) -> None:
+        rows = [row(f"c{self.calls + n}", start_s=at_s + self.calls + n) for n in range(calls)]
         self.calls += calls
         await self.ledger.sink("desk").put(Batch(records=rows, checkpoint=b""))
 
@@ -87,7 +89,8 @@ class Site:
             PegcountSettings(url=url, token=TOKEN, ca_file=ca_file, timeout_s=timeout_s), SITE.id
         )
         try:
-            return await Shipper("platform", self.outbox, destination, Pace(max_events=max_events)).upload()
+            pace = Pace(max_events=max_events)
+            return await Shipper("platform", self.outbox, destination, pace, self.clock_ms).upload()
         finally:
             await destination.close()
 
@@ -111,13 +114,15 @@ async def at_the_platform(running: RunningReceiver, good: Certificate) -> list[s
 
 
 @asynccontextmanager
-async def office(folder: Path, tls: bool) -> AsyncIterator[tuple[Site, RunningReceiver, FaultProxy, Certificate]]:
+async def office(
+    folder: Path, tls: bool, clock_ms: Callable[[], int] = wall_clock_ms
+) -> AsyncIterator[tuple[Site, RunningReceiver, FaultProxy, Certificate]]:
     good = certificate(folder, datetime.now(UTC) + timedelta(days=365))
     expired = certificate(folder, datetime.now(UTC) - timedelta(days=365))
     Path(good.certificate).write_bytes(Path(good.certificate).read_bytes() + Path(expired.certificate).read_bytes())
     shown = {"certificate": good.certificate, "key": good.key} if tls else {}
     running = await serve(ReceiverSettings(database=str(folder / "receiver.db"), tokens=TOKENS, port=0, **shown))
-    site = Site(folder)
+    site = Site(folder, clock_ms)
     try:
         async with fault_proxy(running.url, expired.context()) as proxy:
             yield site, running, proxy, good
@@ -164,6 +169,24 @@ async def test_each_fault_has_its_problem_and_costs_nothing(tmp_path: Path, case
         assert await site.acknowledged() == 0
         assert (await site.upload(proxy.url, good.certificate)).problem == ""
         assert await at_the_platform(running, good) == site.ids()
+
+
+async def test_b2_b15_an_outage_of_three_days_loses_no_hour_though_records_are_kept_for_one(tmp_path: Path) -> None:
+    clock = Clock(NOON_MS)
+    async with office(tmp_path, tls=False, clock_ms=clock) as (site, running, proxy, good):
+        for hour in range(72):
+            await site.record(3, at_s=3600.0 * hour)
+            clock.now_ms += 3_600_000
+            await site.record(0)
+            assert (await site.upload(GONE, good.certificate)).problem == "dns"
+            if hour % 12 == 0:
+                await asyncio.to_thread(site.ledger.prune_all)
+        assert (await site.upload(proxy.url, good.certificate, max_events=100)).problem == ""
+        arrived = await at_the_platform(running, good)
+        assert arrived == site.ids()
+        assert len(arrived) >= 2 * 3 * 72
+        await asyncio.to_thread(site.ledger.prune_all)
+        assert len(site.ids()) < len(arrived)
 
 
 async def test_an_expired_certificate_is_told_as_what_it_is_and_gets_nothing(tmp_path: Path) -> None:

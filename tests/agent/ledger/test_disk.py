@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.ledger.outbox import LedgerOutbox
-from agent.ledger.reserve import RESERVE_BYTES
+from agent.ledger.reserve import RESERVE_BYTES, Reserve
 from agent.ledger.store import open_for_reading
 from agent.ledger.writer import DAY_MS, Ledger
 from collectors.contract import Batch
@@ -121,6 +121,16 @@ async def test_a11_a_start_on_a_full_disk_takes_nothing_in_until_there_is_room(
     ballast.unlink()
     await asyncio.wait_for(waiting, 10)
     await asyncio.to_thread(ledger.close)
+
+
+def test_a_reserve_that_cannot_be_made_or_given_up_is_none_and_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db.reserve" / "in the way").mkdir(parents=True)
+    ledger = open_ledger(tmp_path)
+    asyncio.run(record(ledger, 0, 5))
+    assert (ledger.trouble, count(ledger, "leg")) == (None, 5)
+    reserve = Reserve(ledger.path)
+    assert (reserve.spent, reserve.give_up()) == (False, False)
+    ledger.close()
 
 
 def damage(path: Path, first: int = 0, last: int = 0) -> None:
