@@ -85,7 +85,6 @@ def retry_after_ms(value: str, date: str, now_ms: int) -> int | None:
 
 def date_ms(text: str) -> int | None:
     """An HTTP date (RFC 9110 section 5.6.7); None where it is none."""
-    """An HTTP date (RFC 9110 section 5.6.7) as milliseconds; None where it is none."""
     try:
         return int(parsedate_to_datetime(text).timestamp() * 1000)
     except (ValueError, TypeError, OverflowError, OSError):

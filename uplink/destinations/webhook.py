@@ -32,9 +32,11 @@ from uplink.uploader import wall_clock_ms
 
 BATCH_TYPE = "application/cloudevents-batch+json"
 SINGLE_TYPE = "application/cloudevents+json"
+TAKEN = {200, 201, 202, 204}
 SECRET_BEGINS = "whsec_"
 SECRET_MIN_BYTES, SECRET_MAX_BYTES = 24, 64
 """Standard Webhooks, "Signature scheme"."""
+_RATE = re.compile(r"[1-9][0-9]{0,8}")
 _DNS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 
 
@@ -68,7 +70,7 @@ def _gone(answer: Answer, _: int) -> Outcome:
 
 
 _SPECIAL: dict[int, Rule] = {
-    **dict.fromkeys((203, 205, 206, 207, 208, 226), _failed("answer_unusable", ": whether all were taken is not said")),
+    **dict.fromkeys({*range(200, 300)} - TAKEN, _failed("answer_unusable", ": whether all were taken is not said")),
     410: _gone,
     415: _failed("destination_misconfigured", f": it does not take {BATCH_TYPE} (max_events = 1: {SINGLE_TYPE})"),
 }
@@ -112,7 +114,7 @@ class Webhook:
             outcome = judge(answer, wall_clock_ms(), {405: lambda *_: no})
             return outcome if isinstance(outcome, Failed) else no
         rate = answer.headers.get("webhook-allowed-rate", "")
-        if rate.isascii() and rate.isdigit() and int(rate):
+        if _RATE.fullmatch(rate):
             self._gap_s = 60 / int(rate)
         self._permitted = True
         return None

@@ -79,6 +79,7 @@ async def test_these_answers_are_success(status: int) -> None:
     [
         (206, "answer_unusable"),
         (207, "answer_unusable"),
+        (299, "answer_unusable"),
         (302, "redirected"),
         (403, "forbidden"),
         (410, "gone"),
@@ -165,6 +166,15 @@ async def test_without_permission_nothing_is_sent(answer: dict[str, Any], proble
         assert (await loop.upload()).problem == problem
     assert [method for method, *_ in here.requests] == ["OPTIONS"]
     assert (feed.through, feed.refused) == (0, {})
+
+
+@pytest.mark.parametrize("rate", ["", "*", "0", "-1", "fast", "9" * 5000])
+async def test_a_rate_that_is_none_is_no_limit(rate: str) -> None:
+    feed = MemoryFeed()
+    feed.record(3)
+    how = permitting(Origin="*", Rate=rate)
+    async with forwarding("webhook", how, feed, validate=True, max_events=1, **ORIGIN) as (loop, _):
+        assert (await loop.upload()).problem == ""
 
 
 async def test_no_more_requests_a_minute_are_made_than_it_agreed_to() -> None:
