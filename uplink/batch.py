@@ -177,6 +177,12 @@ def build(head: Head, bodies: Sequence[bytes]) -> Batch:
     return Batch(head=head, body=body, headers=headers)
 
 
+def stamped(batch: Batch, head_time_s: int) -> Batch:
+    """The same batch as it is sent at that time."""
+    head = msgspec.structs.replace(batch.head, head_time_s=head_time_s)
+    return Batch(head=head, body=batch.body, headers={**batch.headers, HEAD_FIELD: write_head(head)})
+
+
 def _compress(raw: bytes) -> bytes:
     if len(raw) > RAW_MAX_BYTES:
         raise BatchError("too_large", f"{len(raw)} bytes are more than {RAW_MAX_BYTES}")

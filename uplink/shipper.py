@@ -1,8 +1,9 @@
 """The loop that brings stored events to a platform of the own contract.
 
 Laws
-- An upload drains what is there, batch after batch, each acknowledged durably before the next is read, and ends at the
-  first wait. If there was nothing it sends a heartbeat: silence is not the same as no use.
+- An upload drains what is there, batch after batch, each acknowledged durably before the next is sent, and ends at the
+  first wait. While one is on its way the next is read and packed, in the hope that it will be
+  wanted. If there was nothing it sends a heartbeat: silence is not the same as no use.
 - It knows no rule of the contract: `session.decide` says what to do, and this does it.
 """
 
@@ -25,6 +26,7 @@ from uplink.batch import (
     BatchError,
     Head,
     build,
+    stamped,
     withhold,
 )
 from uplink.outbox import Chunk, Cursor, Identity, Outbox, Refusal, UploadLog
@@ -119,9 +121,21 @@ class Shipper(Uploader):
         return run.report
 
 
+_Place = tuple[str, int, int]
+"""Epoch, the number after which is read, and how many events at most."""
+
+
+class _Ready(Struct, frozen=True):
+    """What can be sent next: some events, and the batch that carries them or why there is none."""
+
+    chunk: Chunk
+    head: Head
+    batch: Batch | BatchError
+
+
 class _Run:
     """One upload. `position` is the number after which it reads on; `suspect` ends the smallest range in which an event
-    is known to be refused."""
+    is known to be refused. `ahead`: what follows the batch that is on its way, if all of that is acknowledged."""
 
     def __init__(self, shipper: Shipper, identity: Identity, cursor: Cursor) -> None:
         self.shipper = shipper
@@ -136,6 +150,7 @@ class _Run:
         self.answer_ms = 0
         self.receipt: Receipted | None = None
         self.withhold: session.Withhold | None = None
+        self.ahead: tuple[_Place, asyncio.Task[_Ready]] | None = None
         self.report = UploadReport(began_ms=shipper.clock_ms())
 
     @classmethod
@@ -146,16 +161,46 @@ class _Run:
 
     async def drain(self) -> None:
         """Batch after batch until there is nothing more, a wait, or a stop."""
-        while not self.shipper.stopping and not self.report.problem:
-            chunk = await self._read()
-            if not chunk.bodies and self.report.batches:
-                return
-            await self._step(chunk)
+        try:
+            while not self.shipper.stopping and not self.report.problem:
+                ready = await self._next()
+                if not ready.chunk.bodies and self.report.batches:
+                    return
+                await self._step(ready)
+        finally:
+            await self._give_up_ahead()
 
-    async def _read(self) -> Chunk:
-        return await self.outbox.read(
-            self.cursor.epoch, self.position, self._events_wanted(), self.shipper.pace.max_bytes
-        )
+    async def _next(self) -> _Ready:
+        place = (self.cursor.epoch, self.position, self._events_wanted())
+        if self.ahead and self.ahead[0] == place and not self.withhold:
+            task, self.ahead = self.ahead[1], None
+            return await task
+        await self._give_up_ahead()
+        return await self._prepare(place)
+
+    async def _prepare(self, place: _Place) -> _Ready:
+        epoch, after, wanted = place
+        chunk = await self.outbox.read(epoch, after, wanted, self.shipper.pace.max_bytes)
+        head = self._head(epoch, chunk)
+        try:
+            return _Ready(chunk, head, await self._build(head, chunk))
+        except BatchError as error:
+            return _Ready(chunk, head, error)
+
+    def _prepare_ahead(self, ready: _Ready) -> None:
+        """Where there may be more behind it, and nothing is in doubt."""
+        if len(ready.chunk.bodies) == self.shipper.limit and not self.withhold:
+            place = (self.cursor.epoch, ready.chunk.last, self.shipper.limit)
+            self.ahead = (place, asyncio.create_task(self._prepare(place), name="next batch"))
+
+    async def _give_up_ahead(self) -> None:
+        """What is wrong with it, if anything is, shows when it is read for good."""
+        if self.ahead:
+            (_, task), self.ahead = self.ahead, None
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()
 
     def _events_wanted(self) -> int:
         if not self.shipper.sends_events():
@@ -167,18 +212,16 @@ class _Run:
         unanswered = self.shipper.backoff.last - self.position
         return min(self.shipper.limit, unanswered) if unanswered > 0 else self.shipper.limit
 
-    async def _step(self, chunk: Chunk) -> None:
-        head = self._head(chunk)
-        try:
-            batch = await self._build(head, chunk)
-        except BatchError as error:
-            await self._obey(head, self._unbuilt(head, error))
+    async def _step(self, ready: _Ready) -> None:
+        if isinstance(ready.batch, BatchError):
+            await self._obey(ready.head, self._unbuilt(ready.head, ready.batch))
             return
+        self._prepare_ahead(ready)
+        batch = stamped(ready.batch, self.shipper.clock_ms() // 1000)
         outcome = await self._post(batch)
         answer = outcome.body if isinstance(outcome, Answer) else b""
         action = self._receipted(batch.head, session.decide(batch.head, outcome, self._moment()), answer)
-        await self._note(batch, action)
-        await self._obey(batch.head, action, answer)
+        await asyncio.gather(self._note(batch, action), self._obey(batch.head, action, answer))
 
     def _receipted(self, head: Head, action: session.Action, answer: bytes) -> session.Action:
         """What an acknowledgement is worth where the platform signs: nothing without its receipt."""
@@ -191,10 +234,10 @@ class _Run:
             return session.wait_slow(head, self._moment(), "receipt_invalid", str(error))
         return action
 
-    def _head(self, chunk: Chunk) -> Head:
+    def _head(self, epoch: str, chunk: Chunk) -> Head:
         named = chunk.first == 1
         return Head(
-            epoch=self.cursor.epoch,
+            epoch=epoch,
             first=chunk.first,
             last=chunk.last,
             count=len(chunk.bodies),
