@@ -130,6 +130,51 @@ async def test_each_request_of_a_backlog_tells_how_much_still_waits_and_from_whe
         ]
 
 
+async def test_while_a_batch_is_on_its_way_the_next_one_is_read_and_its_head_says_when_it_was_sent(
+    tmp_path: Path,
+) -> None:
+    outbox, clock = MemoryOutbox(), Clock()
+    outbox.record(30)
+    read: list[int] = []
+    plain = outbox.read
+
+    async def noted(epoch: str, after: int, max_events: int, max_bytes: int) -> Chunk:
+        read.append(after)
+        return await plain(epoch, after, max_events, max_bytes)
+
+    outbox.read = noted  # type: ignore[method-assign]
+    seen: list[list[int]] = []
+
+    async def slowly(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
+        await asyncio.sleep(0.05)
+        seen.append(list(read))
+        clock.now_ms += MINUTE_MS
+        await pass_on(writer, request, ask)
+
+    async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
+        line.faults = [slowly, slowly, slowly]
+        async with shipping(outbox, line.url, clock, max_events=10) as shipper:
+            assert (await shipper.upload()).acked == 30
+        heads = [int(re.findall(rb"head-time=(\d+)", request)[0]) for request in line.requests]
+        assert await counted_ids(receiver) == outbox.ids()
+    assert seen == [[0, 10], [0, 10, 20], [0, 10, 20, 30]]
+    assert [second - heads[0] for second in heads] == [0, 60, 120]
+
+
+async def test_what_was_read_ahead_is_dropped_where_the_platform_wants_something_else(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    outbox.record(40)
+    gap = b'{"code": "gap", "expected": 1}'
+    async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
+        line.faults = [lost_answer()]
+        async with shipping(outbox, line.url, max_events=10) as shipper:
+            assert (await shipper.upload()).problem == "reset"
+            line.faults = [pass_on, answers("409 Conflict", gap, "Content-Type: application/problem+json")]
+            report = await shipper.upload()
+        assert report.problem == ""
+        assert await counted_ids(receiver) == outbox.ids()
+
+
 async def test_bodies_are_bounded_in_bytes(tmp_path: Path) -> None:
     outbox = MemoryOutbox()
     outbox.record(20, padding="x" * 1000)
