@@ -10,6 +10,8 @@ import click
 
 from agent.cli.common import EX_CONFIG, EX_IOERR, EX_UNAVAILABLE, in_words
 from agent.config import Log, split_listen
+from uplink.line import CredentialsUnreadable
+from uplink.receiver.forwarding import read_destinations
 from uplink.receiver.serve import ReceiverSettings, serve
 from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.tokens import EVERY_SITE, Tokens, token_hash
@@ -47,6 +49,12 @@ HASHED = re.compile(r"sha256:([0-9a-f]{64})")
     "--client-ca", default="", metavar="PATH", help="Authorities (PEM) of the certificates that agents may show."
 )
 @click.option("--public-url", default="", metavar="URL", help="Where agents reach it, where a proxy stands in front.")
+@click.option(
+    "--forward",
+    default="",
+    metavar="PATH",
+    help="A TOML file of [[destination]] tables: where all sites' events go on to.",
+)
 @click.option("--behind-proxy", is_flag=True, help="TLS ends at a proxy in front: plain HTTP beyond loopback is right.")
 def receiver(
     listen: str,
@@ -61,6 +69,7 @@ def receiver(
     key: str,
     client_ca: str,
     public_url: str,
+    forward: str,
     behind_proxy: bool,
 ) -> None:
     """Receive what agents upload, and keep it.
@@ -90,6 +99,7 @@ def receiver(
             behind_proxy=behind_proxy,
             client_ca=client_ca,
             public_url=public_url,
+            forwards=read_destinations(Path(forward)) if forward else (),
         )
         for file in filter(None, (certificate, key, client_ca)):
             Path(file).open("rb").close()
@@ -148,6 +158,9 @@ async def _run(settings: ReceiverSettings) -> int:
     except StoreUnavailable as error:
         click.echo(f"pegcount receiver: {error}", err=True)
         return EX_IOERR
+    except CredentialsUnreadable as error:
+        click.echo(f"pegcount receiver: {error}", err=True)
+        return EX_CONFIG
     except OSError as error:
         click.echo(f"pegcount receiver: cannot listen at {settings.host}:{settings.port}: {in_words(error)}", err=True)
         return EX_UNAVAILABLE

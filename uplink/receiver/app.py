@@ -3,7 +3,7 @@
 Law: each refusal has a code of `problems.CODES`, and is a problem document.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -11,6 +11,7 @@ from uplink.receiver.access import Access
 from uplink.receiver.enrolling import Enrolling
 from uplink.receiver.fleet.app import make_fleet
 from uplink.receiver.fleet.door import HOME, Door
+from uplink.receiver.forwarding import Destination, Forwarding
 from uplink.receiver.gate import Gate
 from uplink.receiver.guard import Guard
 from uplink.receiver.ingest import Ingest
@@ -37,19 +38,21 @@ def make_app(
     gate: Gate,
     public_url: str = "",
     secure: bool = False,
+    forwards: Sequence[Destination] = (),
 ) -> web.Application:
     """The application; closing the store stays the caller's. `gate`: through which its connections come. `public_url`: see
-    `Access`. `secure`: browsers reach it by TLS."""
+    `Access`. `secure`: browsers reach it by TLS. `forwards`: where events go on to. Raises CredentialsUnreadable."""
     access = Access(tokens, store, clock_ms, public_url)
     keys = PlatformKeys(store, clock_ms())
     enrolling = Enrolling(store, access, keys, clock_ms)
     policies = Policies(store, access)
     guard, sightings = Guard(gate), Sightings(store)
-    metrics = Metrics(gate, guard)
+    forwarding = Forwarding(forwards, store)
+    metrics = Metrics(gate, guard, forwarding)
     resending = Resending(store, tokens, clock_ms)
-    ingest = Ingest(store, access, clock_ms, gate.limits, guard, metrics, sightings, keys, resending)
+    ingest = Ingest(store, access, clock_ms, gate.limits, guard, metrics, sightings, keys, resending, forwarding.notice)
     door = Door(store, clock_ms, secure, gate.behind_proxy)
-    reading = Reading(store, tokens, clock_ms, metrics, door)
+    reading = Reading(store, tokens, clock_ms, metrics, door, forwarding)
     app = web.Application(
         middlewares=[guard.middleware()],
         # The digest is over the encoded body, so aiohttp must not decode it.
@@ -63,6 +66,7 @@ def make_app(
     )
     app.cleanup_ctx.append(sightings.background)
     app.cleanup_ctx.append(resending.background)
+    app.cleanup_ctx.append(forwarding.background)
     app.add_routes(
         [
             web.post("/v1/sites/{site}/batches", ingest.post_batch),
@@ -73,6 +77,8 @@ def make_app(
             web.get("/v1/sites", reading.get_sites),
             web.get("/v1/gaps", reading.get_gaps),
             web.get("/v1/totals", reading.get_all_totals),
+            web.get("/v1/forwards", reading.get_forwards),
+            web.get("/v1/forwards/{name}/refused", reading.get_refused),
             web.get("/v1/openapi.json", reading.get_openapi),
             web.get("/v1/sites/{site}", reading.get_site),
             web.get("/v1/sites/{site}/receipts", reading.get_receipts),

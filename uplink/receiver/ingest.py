@@ -64,7 +64,9 @@ class Ingest:
         sightings: Sightings,
         keys: PlatformKeys,
         resending: Resending,
+        booked: Callable[[], None],
     ) -> None:
+        """`booked` is called when events were counted."""
         self.store = store
         self.access = access
         self.clock_ms = clock_ms
@@ -74,6 +76,7 @@ class Ingest:
         self.sightings = sightings
         self.keys = keys
         self.resending = resending
+        self.booked = booked
         self.turns = Turns(limits)
 
     async def post_batch(self, request: web.Request) -> web.StreamResponse:
@@ -161,6 +164,8 @@ class Ingest:
             return
         self.metrics.batches["accepted" if head.count or head.withheld else "heartbeat"] += 1
         self.metrics.events["counted"] += appended.counted
+        if appended.counted:
+            self.booked()
         for each in appended.exceptions:
             self.metrics.events[each.status] += 1
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from uplink.receiver.forwarding import Forwarding
 from uplink.receiver.gate import Gate
 from uplink.receiver.guard import Guard
 
@@ -21,13 +22,14 @@ class Family(NamedTuple):
 
 
 class Metrics:
-    def __init__(self, gate: Gate, guard: Guard) -> None:
+    def __init__(self, gate: Gate, guard: Guard, forwarding: Forwarding) -> None:
         self.batches: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self.body_bytes = 0
         self.answer_s = 0.0
         self._gate = gate
         self._guard = guard
+        self._forwarding = forwarding
 
     def _families(self) -> list[Family]:
         throttled = {"address": self._guard.addresses.refused, "site": self._guard.sites.refused}
@@ -58,6 +60,20 @@ class Metrics:
                 self._gate.turned_away,
             ),
             Family("throttled_total", "counter", "Requests over the rate of their address or site.", "of", throttled),
+            Family(
+                "forwarded_total",
+                "counter",
+                "Events that went on to a destination.",
+                "destination",
+                self._forwarding.sent,
+            ),
+            Family(
+                "forward_troubled",
+                "gauge",
+                "1 where something stands against a destination.",
+                "destination",
+                self._forwarding.troubled(),
+            ),
         ]
 
     def text(self) -> str:

@@ -14,6 +14,7 @@ from aiohttp import web
 from uplink.receiver import seen
 from uplink.receiver.answers import Refused, day, granted_all, granted_site, json_answer, number, only, page, text
 from uplink.receiver.fleet.door import Door
+from uplink.receiver.forwarding import Forwarding
 from uplink.receiver.metrics import Metrics
 from uplink.receiver.storage import EpochState, SitesQuery, SiteState, Storage, Total, TotalsQuery
 from uplink.receiver.tokens import EVERY_SITE, Tokens, reader_of
@@ -33,13 +34,20 @@ class Reading:
     """The handlers, over one store."""
 
     def __init__(
-        self, store: Storage, tokens: Tokens, clock_ms: Callable[[], int], metrics: Metrics, door: Door
+        self,
+        store: Storage,
+        tokens: Tokens,
+        clock_ms: Callable[[], int],
+        metrics: Metrics,
+        door: Door,
+        forwarding: Forwarding,
     ) -> None:
         self.store = store
         self.tokens = tokens
         self.clock_ms = clock_ms
         self.metrics = metrics
         self.door = door
+        self.forwarding = forwarding
 
     async def _granted(self, request: web.Request) -> str | None:
         """By a token, or by the session of an operator who is logged in to the fleet page."""
@@ -145,6 +153,22 @@ class Reading:
             for each in events
         ]
         return json_answer({"site": site, "events": listed, "next": events[-1].position if events else after})
+
+    async def get_forwards(self, request: web.Request) -> web.StreamResponse:
+        granted_all(await self._granted(request))
+        only(request)
+        return json_answer({"forwards": await self.forwarding.shown()})
+
+    async def get_refused(self, request: web.Request) -> web.StreamResponse:
+        granted_all(await self._granted(request))
+        only(request, "after", "limit")
+        name = request.match_info["name"]
+        if name not in self.forwarding.names():
+            raise Refused("no_such_path", "no destination has this name")
+        after, limit = number(request, "after", 0), page(request, 1000, EVENTS_PAGE_MAX)
+        refused = await self.forwarding.feed.refused(name, after, limit)
+        following = refused[-1].position if len(refused) == limit else None
+        return json_answer({"refused": refused, "next": following})
 
     async def get_openapi(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(body=OPENAPI, content_type="application/json")

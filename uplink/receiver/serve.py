@@ -15,7 +15,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
+from uplink.line import CredentialsUnreadable
 from uplink.receiver.app import make_app
+from uplink.receiver.forwarding import Destination
 from uplink.receiver.gate import Gate
 from uplink.receiver.limits import Limits
 from uplink.receiver.storage import Storage
@@ -34,7 +36,8 @@ FILES_BESIDES = 256
 class ReceiverSettings(Struct, frozen=True, kw_only=True):
     """`port` 0 takes any free one. `database` and `books` are files or URLs, as `open_storage` takes them. `behind_proxy`:
     TLS ends at a proxy in front of it. `client_ca`: authorities (PEM) of the certificates that agents may show. `public_url`:
-    where agents reach it, if that is not the address that it is asked by."""
+    where agents reach it, if that is not the address that it is asked by. `forwards`: where the events of all sites go on
+    to."""
 
     database: str
     books: str = ""
@@ -47,6 +50,7 @@ class ReceiverSettings(Struct, frozen=True, kw_only=True):
     client_ca: str = ""
     public_url: str = ""
     limits: Limits = Limits()
+    forwards: tuple[Destination, ...] = ()
 
     def __post_init__(self) -> None:
         if bool(self.certificate) != bool(self.key):
@@ -109,13 +113,19 @@ def _wall_clock_ms() -> int:
 
 
 async def serve(settings: ReceiverSettings) -> RunningReceiver:
-    """Raises StoreUnavailable for the database, OSError for the address, and what `ReceiverSettings.tls` raises."""
+    """Raises StoreUnavailable for the database, OSError for the address, CredentialsUnreadable for a destination, and
+    what `ReceiverSettings.tls` raises."""
     tls = settings.tls()
     store = await open_storage(settings.database, settings.books)
     secure = tls is not None or settings.behind_proxy
     gate = Gate(settings.limits, settings.behind_proxy)
+    try:
+        app = make_app(store, settings.tokens, _wall_clock_ms, gate, settings.public_url, secure, settings.forwards)
+    except CredentialsUnreadable:
+        await store.close()
+        raise
     runner = web.AppRunner(
-        make_app(store, settings.tokens, _wall_clock_ms, gate, settings.public_url, secure),
+        app,
         access_log=None,
         logger=_http_log(),
         keepalive_timeout=KEEPALIVE_S,

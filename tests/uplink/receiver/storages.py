@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from tests.uplink.platform import TOKENS
 from uplink.receiver.consume import Consumer, StoreBooks, running
+from uplink.receiver.forwarding import Destination
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.receiver.storage import Storage
 from uplink.receiver.storage.jetstream import JetStreamStore
@@ -74,8 +75,10 @@ async def opened(place: Place) -> AsyncIterator[Storage]:
 
 
 @asynccontextmanager
-async def running_platform(place: Place) -> AsyncIterator[Platform]:
-    running = await serve(ReceiverSettings(database=place.store, books=place.books, tokens=TOKENS, port=0))
+async def running_platform(place: Place, forwards: tuple[Destination, ...] = ()) -> AsyncIterator[Platform]:
+    running = await serve(
+        ReceiverSettings(database=place.store, books=place.books, tokens=TOKENS, port=0, forwards=forwards)
+    )
     try:
         async with booking(running.store):
             yield Platform(running)
