@@ -1,6 +1,7 @@
 """`pegcount enrol`: make this machine known to a platform, or change its key."""
 
 import asyncio
+import os
 import socket
 import sys
 from pathlib import Path
@@ -71,8 +72,19 @@ def enrol(
         _end(EX_CONFIG, str(error))
     except OSError as error:
         _end(EX_IOERR, in_words(error))
+    finally:
+        _hand_over(folder)
     click.echo(_tables(enrolment, settings), nl=False)
     click.echo("pegcount: enrolled; restart the agent", err=True)
+
+
+def _hand_over(folder: Path) -> None:
+    """Made by root, the folder goes to whom the ledger's folder belongs to: the agent reads it as that user."""
+    if os.geteuid() != 0 or not folder.exists():
+        return
+    owner = folder.parent.stat()
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _known_url(folder: Path) -> str:

@@ -20,7 +20,9 @@ from agent.config.findings import Fault, Path, dotted
 from agent.config.tables import Config, Destination, Ledger, Source
 from agent.config.wording import near_miss
 from agent.metering.catalogue import FEATURES
+from uplink.destinations import PegcountSettings
 from uplink.destinations.files import FilesSettings
+from uplink.identity import ENROLMENT, identity_folder
 from uplink.timing import Timing
 from uplink.window import parse as parse_window
 
@@ -56,6 +58,7 @@ def semantic_faults(config: Config) -> Iterator[Fault]:
         yield from _struct_values(source.config, ("source", index))
     if config.uplink is not None:
         yield from _struct_values(config.uplink, ("uplink",))
+        yield from _speaker(config.uplink, config.ledger)
         yield from _cron(config.uplink.cron, config.site.timezone, ("uplink", "cron"))
         yield from _window(config.uplink.window, ("uplink", "window"))
     yield from _unique_names("destination", [one.name for one in config.destinations], DESTINATION_NAME_IS)
@@ -118,6 +121,24 @@ def _feature(code: str, path: Path) -> Iterator[Fault]:
     if code not in FEATURES:
         hint = near_miss(code, FEATURES) or "docs/reference/meters.md lists all features"
         yield Fault(path=path, message=f"unknown feature `{code}`", hint=hint)
+
+
+def _speaker(uplink: PegcountSettings, ledger: Ledger) -> Iterator[Fault]:
+    """Whether there is anything by which the platform knows this machine."""
+    if uplink.token or uplink.token_file or uplink.certificate:
+        return
+    try:
+        (identity_folder(ledger.path) / ENROLMENT).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        yield Fault(
+            path=("uplink",),
+            severity="warning",
+            message="`[uplink]` has no token, and this machine is not enrolled",
+            hint="pegcount enrol URL --token-file FILE",
+            at="key",
+        )
+    except OSError:  # another user's folder: nothing can be said
+        return
 
 
 def _services(services: dict[str, str], path: Path) -> Iterator[Fault]:

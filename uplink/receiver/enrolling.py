@@ -145,9 +145,9 @@ class Enrolling:
             standing = msgspec.json.decode(document.body, type=Token)
             if grant := standing.granted.get(key):
                 return grant, standing.provider
+            if registered := await self._access.agents.read(key):
+                return _granted_before(registered, token), standing.provider
             self._check_left(standing)
-            if await self._access.agents.read(key) is not None:
-                raise Refused("key_known", "make a new key")
             grant = Grant(site=standing.site or str(uuid.uuid4()), agent=str(uuid.uuid4()))
             spent = msgspec.structs.replace(
                 standing, uses_left=standing.uses_left - 1, granted={**standing.granted, key: grant}
@@ -160,6 +160,13 @@ class Enrolling:
             raise Refused("token_expired", "ask the platform's operator for a new one")
         if token.uses_left < 1:
             raise Refused("token_used", "ask the platform's operator for a new one; if it was not you, tell them")
+
+
+def _granted_before(registered: AgentKey, token: str) -> Grant:
+    """What a key has that came by a change from one that this token enrolled. Raises Refused."""
+    if registered.token != token:
+        raise Refused("key_known", "make a new key")
+    return Grant(site=registered.site, agent=registered.agent)
 
 
 async def _asked(request: web.Request, kind: type[T]) -> T:

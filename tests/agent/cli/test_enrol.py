@@ -65,6 +65,20 @@ async def test_from_a_token_to_the_tables_of_the_configuration_and_out_again(tmp
         assert (await run("platform", "token", "list", "--store", store))[1] == ""
 
 
+async def test_root_leaves_the_key_to_the_owner_of_the_ledgers_folder(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    owner = 65534 if os.geteuid() == 0 else os.geteuid()
+    os.chown(state, owner, -1)
+    async with platform_at(tmp_path) as receiver:
+        token = await token_for(tmp_path)
+        assert (await run("enrol", receiver.url, "--token-file", str(token), "--state", str(state)))[0] == 0
+    files = [state / "identity", *(state / "identity").iterdir()]
+    assert len(files) == 3
+    assert {path.stat().st_uid for path in files} == {owner}
+    assert (tmp_path / "receiver.db").stat().st_mode & 0o777 == 0o600
+
+
 async def test_an_operator_sets_shows_and_removes_a_policy(tmp_path: Path) -> None:
     store, file = str(tmp_path / "receiver.db"), tmp_path / "policy.toml"
     file.write_text("[schedule]\ninterval_s = 300\n")

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -26,6 +27,7 @@ from uplink.receiver.access import CERTIFICATE, Certified
 from uplink.receiver.agents import AgentKey, Agents
 from uplink.receiver.enrolling import KIND, Token
 from uplink.receiver.serve import RunningReceiver
+from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.tokens import token_hash
 from uplink.session import Answer, refusal_of
 from uplink.uploader import wall_clock_ms
@@ -285,6 +287,77 @@ async def test_a_change_of_key_whose_answer_is_lost_is_gone_on_with(receiver: Ru
         await rotate_at(line.url, folder)
     assert (await upload(receiver, folder, outbox))[0] == ""
     assert sorted((await states(receiver)).values()) == ["active", "retired"]
+
+
+async def test_an_enrolled_machine_may_ask_again_by_its_token_whatever_its_key_is_now(
+    receiver: RunningReceiver, folder: Path
+) -> None:
+    await give_token(receiver.store, expires_ms=wall_clock_ms() + HOUR_MS)
+    first = await enrol_at(receiver.url, folder)
+    changed = await rotate_at(receiver.url, folder)
+    assert await enrol_at(receiver.url, folder) == changed
+    assert first.answer.agent == changed.answer.agent
+    await give_token(receiver.store, "another")
+    with pytest.raises(EnrolmentFailed) as failed:
+        await enrol_with(receiver, folder, "another")
+    assert failed.value.code == "key_known"
+
+
+async def enrol_with(receiver: RunningReceiver, folder: Path, token: str) -> None:
+    """Enrol the key that is there already by another token."""
+    known = identity.read_enrolment(folder)
+    assert known is not None
+    identity.take(folder, msgspec.structs.replace(known, token_sha256=token_hash(token)))
+    await enrol_at(receiver.url, folder, token)
+
+
+async def everything(receiver: RunningReceiver, folder: Path, token: str, outbox: MemoryOutbox) -> None:
+    """Enrol, report, change the key, report. Raises EnrolmentFailed where a step does not come through."""
+    await enrol_at(receiver.url, folder, token)
+    for step in range(2):
+        if problem := (await upload(receiver, folder, outbox))[0]:
+            raise EnrolmentFailed(problem, "")
+        if step == 0:
+            await rotate_at(receiver.url, folder)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
+async def test_a_store_that_fails_at_any_step_leaves_nothing_that_cannot_be_gone_on_with(
+    receiver: RunningReceiver, tmp_path: Path, after: bool
+) -> None:
+    """As a receiver that dies there."""
+    real, left = receiver.store.put, 0
+
+    async def put(*args: Any) -> int | None:
+        nonlocal left
+        left -= 1
+        if left == 0 and not after:
+            raise StoreUnavailable("it died")
+        revision = await real(*args)
+        if left == 0:
+            raise StoreUnavailable("it died")
+        return revision
+
+    receiver.store.put = put  # type: ignore[method-assign]
+    for step in range(1, 100):
+        site, token, folder = f"site-{step}", f"token-{step}", tmp_path / f"state-{step}"
+        left, outbox = 0, MemoryOutbox(f"site-{step}")
+        await give_token(receiver.store, token, site=site)
+        left = step
+        try:
+            await everything(receiver, folder, token, outbox)
+            came_through = left > 0
+        except EnrolmentFailed:
+            came_through = False
+        left = 0
+        await everything(receiver, folder, token, outbox)
+        assert outbox.acked == len(outbox.bodies)
+        keys = [key for key in await keys_of(receiver) if key.site == site]
+        assert [key.state for key in keys].count("active") == 1
+        assert len({key.agent for key in keys}) == 1
+        if came_through:
+            assert step > 8
+            return
 
 
 async def test_a_change_needs_both_keys(receiver: RunningReceiver, folder: Path) -> None:

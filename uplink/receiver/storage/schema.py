@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
@@ -132,6 +133,7 @@ _FIRST_TABLES = (
 
 def open_writer(path: str) -> Database:
     """The writing connection: migrated, WAL, and every commit on the disk before it returns."""
+    Path(path).touch(0o600)  # it holds the platform's private key; SQLite gives its other files the same mode
     db = Database(path)
     db.conn.execute("PRAGMA journal_mode=WAL")
     db.conn.execute("PRAGMA synchronous=FULL")
