@@ -9,6 +9,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...] | str]] = {
         "acknowledged records are lost by a kill",
         (
             "test_a1_a_process_that_is_killed_as_it_syncs_has_all_that_it_acknowledged",
+            "test_a1_a_process_that_is_killed_as_it_makes_its_ledger_starts_again",
             "test_a1_a10_what_the_disk_did_not_sync_is_not_acknowledged_and_comes_when_it_does",
             "TestLedgerAgainstModel",
         ),
