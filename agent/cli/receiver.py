@@ -141,10 +141,13 @@ async def _consume(origin: str, into: str, name: str, trim: bool) -> int:
     try:
         from uplink.receiver.consume import Booking, booking
 
-        async with booking(Booking(origin=origin, into=into, name=name, trim=trim)):
+        async with booking(Booking(origin=origin, into=into, name=name, trim=trim)) as consumer:
+            consumer.add_done_callback(lambda _: stopping.set())
             click.echo("booking")
             sys.stdout.flush()
             await stopping.wait()
+            if consumer.done():
+                consumer.result()  # it ends by itself for nothing that was foreseen
     except (StoreUnavailable, ImportError) as error:
         click.echo(f"pegcount receiver: {error}", err=True)
         return EX_IOERR

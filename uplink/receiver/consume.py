@@ -117,9 +117,13 @@ class Consumer:
             try:
                 while True:
                     await self._take(await _fetched(subscription))
-            except (NatsError, OSError) as error:
+            except (StoreUnavailable, NatsError, OSError) as error:
                 log.warning("the log is away: %s", error)
                 await self._sleep(RETRY_MIN_S)
+            finally:
+                self._in_hand = []
+                with contextlib.suppress(NatsError, OSError):
+                    await subscription.unsubscribe()
 
     async def _subscribe(self) -> JetStreamContext.PullSubscription:
         wanted = api.ConsumerConfig(
@@ -141,6 +145,7 @@ class Consumer:
                 await self._out_of_turn(logged, batch)
         for message in messages:
             await message.ack()
+        self._in_hand = []
         if self._trim:
             for site, last in {logged.site: logged.seq for logged, _ in entries}.items():
                 await self._origin.forget_before(site, last)
@@ -151,7 +156,7 @@ class Consumer:
         if isinstance(placement, Gap):
             await self._book_before(logged, placement.expected)
             placement = await self._book_one(batch)
-        if isinstance(placement, Gap | Conflict):
+        if isinstance(placement, Gap) or (isinstance(placement, Conflict) and not _is_heartbeat(batch)):
             await self._tell(logged, placement)
 
     async def _book_before(self, logged: Logged, expected: int) -> None:
@@ -201,6 +206,11 @@ class Consumer:
             await message.in_progress()
 
 
+def _is_heartbeat(batch: Incoming) -> bool:
+    """Behind later events it seems to be of a ledger that went back. But it was placed when it was logged: it comes again."""
+    return batch.head.last < batch.head.first
+
+
 async def _fetched(subscription: JetStreamContext.PullSubscription) -> list[Msg]:
     """What there is, soon after the first of it came: a fetch of many waits for all of them, or until its time is over."""
     try:
@@ -243,15 +253,15 @@ async def _open_books(into: str) -> Books:
 
 
 @contextlib.asynccontextmanager
-async def booking(settings: Booking) -> AsyncIterator[None]:
-    """Within it, a consumer runs. Raises StoreUnavailable where log or books cannot be opened."""
+async def booking(settings: Booking) -> AsyncIterator["asyncio.Task[None]"]:
+    """Within it, a consumer runs, as the task that is given. Raises StoreUnavailable where log or books cannot be opened."""
     books = await _open_books(settings.into)
     try:
         log_store = await JetStreamStore.open(settings.origin)
         try:
             consumer = Consumer(log_store.log, books, log_store, settings.name, settings.trim)
-            async with running(consumer):
-                yield
+            async with running(consumer) as task:
+                yield task
         finally:
             await log_store.close()
     finally:
@@ -259,10 +269,10 @@ async def booking(settings: Booking) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def running(consumer: Consumer) -> AsyncIterator[None]:
+async def running(consumer: Consumer) -> AsyncIterator["asyncio.Task[None]"]:
     task = asyncio.create_task(consumer.run(), name="consumer")
     try:
-        yield
+        yield task
     finally:
         # Again, if need be: a wait that ends as it is cancelled may lose that (asyncio.wait_for before Python 3.12).
         while not task.done():

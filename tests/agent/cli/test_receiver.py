@@ -9,6 +9,7 @@ import pytest
 
 from agent.cli.receiver import read_tokens
 from tests.agent.cli.commands import SITE_ID, pegcount, running
+from tests.uplink.receiver.jetstream import NatsServer
 
 
 @pytest.fixture
@@ -92,3 +93,22 @@ def test_a_certificate_that_cannot_be_used_is_an_option_that_is_wrong(tmp_path: 
     assert no_pem.status == 78
     assert "are no certificate and its key in PEM" in no_pem.err
     assert not (tmp_path / "r.db").exists()
+
+
+def test_a_log_is_booked_until_sigterm(tmp_path: Path) -> None:
+    with (
+        NatsServer() as nats,
+        running("receiver", "--consume", nats.url, "--into", tmp_path / "books.db") as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "booking\n"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--store", "r.db", "--consume", "nats://h"), ("--consume", "nats://h")], ids=str
+)
+def test_it_receives_or_books_and_not_both(options: tuple[str, ...]) -> None:
+    done = pegcount("receiver", *options)
+    assert done.status == 2
+    assert "--consume and --into" in done.err

@@ -55,9 +55,22 @@ async def check_listed_in_order_and_by_page(store: Documents) -> None:
     assert await store.listed("agent", "d") == []
 
 
+async def check_any_text_is_a_key(store: Documents) -> None:
+    keys = sorted(["018f.2f6c", "a/b c", "*", ">", "=2E", "$KV", "Zürich ☎", "x" * 200])
+    for key in keys:
+        assert await store.put("kind.of/its own", key, key.encode()) is not None
+    await store.put("kind", "of/its own.*", b"another")
+    assert [(each.key, each.body.decode()) for each in await store.listed("kind.of/its own")] == [
+        (key, key) for key in keys
+    ]
+    assert await store.delete("kind.of/its own", "*") is True
+    assert len(await store.listed("kind.of/its own")) == len(keys) - 1
+
+
 CHECKS: list[Callable[[Documents], Awaitable[None]]] = [
     check_kept_by_kind_and_key,
     check_changed_by_one_at_a_time,
     check_a_revision_never_comes_back,
     check_listed_in_order_and_by_page,
+    check_any_text_is_a_key,
 ]

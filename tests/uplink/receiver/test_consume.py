@@ -1,6 +1,8 @@
 """Out of the log into the books: in order, again, after the books were away or went back, and when the log lost something."""
 
 import asyncio
+import contextlib
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -162,3 +164,55 @@ async def test_consumers_that_share_the_work_count_nothing_twice(nats_server: Na
         for site in sites:
             await settled(log, site)
             assert await numbers(books, site) == list(range(1, 10))
+
+
+async def test_a_heartbeat_that_comes_again_behind_later_events_is_no_conflict(
+    nats_server: NatsServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with log_and_books(nats_server, tmp_path / "b.db") as (log, books):
+        await log.append(incoming("site-1", "original", 1, 3))
+        await log.append(incoming("site-1", "original", 4, 0))
+        await log.append(incoming("site-1", "original", 4, 6))
+        for name in ("books", "another"):
+            async with booking(log, name):
+                await settled(log, "site-1")
+                async with asyncio.timeout(5):
+                    while (await log.log.js.consumer_info("PEGCOUNT", name)).ack_floor.stream_seq < 3:  # type: ignore[union-attr]
+                        await asyncio.sleep(0.02)
+        assert await numbers(books) == list(range(1, 10))
+        assert await log.get(KIND, "site-1") is None
+        assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_log_that_goes_away_and_comes_back_is_booked_on(
+    nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uplink.receiver.consume.WAIT_S", 0.2)
+    async with log_and_books(nats_server, tmp_path / "b.db") as (log, books), booking(log):
+        await log.append(incoming("site-1", "original", 1, 3))
+        await settled(log, "site-1")
+        await asyncio.to_thread(nats_server.stop, signal.SIGKILL)
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(nats_server.start)
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(StoreUnavailable):
+                    await log.append(incoming("site-1", "original", 4, 6))
+                    break
+                await asyncio.sleep(0.05)
+        await settled(log, "site-1")
+        assert await numbers(books) == list(range(1, 10))
+
+
+async def test_a_consumer_that_is_deleted_is_made_again_and_counts_nothing_twice(
+    nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uplink.receiver.consume.WAIT_S", 0.2)
+    async with log_and_books(nats_server, tmp_path / "b.db") as (log, books):
+        await log.append(incoming("site-1", "original", 1, 3))
+        async with booking(log):
+            await settled(log, "site-1")
+            await log.log.js.delete_consumer("PEGCOUNT", "books")
+            await log.append(incoming("site-1", "original", 4, 6))
+            await settled(log, "site-1")
+        assert await numbers(books) == list(range(1, 10))
