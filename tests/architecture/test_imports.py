@@ -21,6 +21,12 @@ PURE = (
     "uplink/proof.py",
     "agent/web/page.py",
     "agent/web/charts.py",
+    "uplink/receiver/fleet/verdict.py",
+    "uplink/receiver/fleet/roster.py",
+    "uplink/receiver/fleet/attempts.py",
+    "uplink/receiver/fleet/chart.py",
+    "uplink/receiver/fleet/words.py",
+    "uplink/receiver/fleet/page.py",
 )
 ADDRESSES_AS_TEXT = {"socket.AF_INET", "socket.AF_INET6", "socket.inet_ntop", "socket.inet_pton"}
 """Pure functions that the standard library keeps in an impure module."""

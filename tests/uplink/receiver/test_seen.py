@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.uplink.platform import Clock, receiver_at, shipping
+from tests.uplink.receiver.batches import batch_of, events, post
 from tests.uplink.site import MemoryOutbox
 from uplink.receiver.seen import KIND, Seen, Sightings, read
 from uplink.receiver.storage import StoreUnavailable
@@ -69,3 +70,21 @@ async def test_a_batch_without_a_readable_word_of_the_agent_is_as_good(tmp_path:
         shipper.destination.post = changed  # type: ignore[method-assign]
         assert (await shipper.upload()).problem == ""
     assert outbox.acked == 2
+
+
+async def test_a_batch_that_cannot_be_placed_is_noted_until_one_can(tmp_path: Path) -> None:
+    """A site whose ledger went back is heard, and never acknowledged: its silence would not show it."""
+    ten, twin = events("e-1", 1, 10), events("e-1", 1, 10, quantity="7")
+    for batch, refused in (
+        (batch_of(ten, 1, 5), ""),
+        (batch_of(twin, 1, 5), "conflict"),
+        (batch_of(ten, 8, 9), "gap"),
+        (batch_of(ten, 6, 9), ""),
+    ):
+        async with receiver_at(tmp_path) as receiver:
+            await post(receiver, batch)
+        store = await SqliteStore.open(str(tmp_path / "receiver.db"))
+        document = await store.get(KIND, "site-1")
+        await store.close()
+        assert document is not None
+        assert read(document.body).refused == refused

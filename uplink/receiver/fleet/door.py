@@ -9,6 +9,7 @@ Laws
 
 import asyncio
 import hmac
+import logging
 import math
 from collections.abc import Callable
 
@@ -22,9 +23,12 @@ from uplink.receiver.guard import asked_by
 from uplink.receiver.rates import address_key
 from uplink.receiver.storage import Documents
 
+log = logging.getLogger(__name__)
+
 WORKED_AT_ONCE = 2
 WAITING_MAX = 8
 """They wait about three seconds; a ninth person who logs in at the same time is rare, a flood is not."""
+NAME_SHOWN_CHARS = 32
 HOME = "/fleet"
 
 
@@ -60,7 +64,9 @@ class Door:
         self._begin(address, name)
         found = await operators.find(self._documents, name)
         if not await self._is_password(found[0].password if found else None, password) or found is None:
+            log.warning("a login as %s from %s failed", ascii(name[:NAME_SHOWN_CHARS]), ascii(address))
             return None
+        log.info("operator %s logged in from %s", name, ascii(address))
         self._by_address.succeed(address)
         self._by_name.succeed(name)
         await self.sessions.end(request.cookies.get(self._cookie, ""))

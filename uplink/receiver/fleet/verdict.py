@@ -120,6 +120,8 @@ def _told(seen: Seen) -> Iterator[Finding]:
         yield Finding("backlog", "warning", text)
     if status.problems:
         yield Finding("problems", "warning", f"The agent tells of {', '.join(map(plain, status.problems))}.")
+    if status.policy_outcome.startswith("refused"):
+        yield Finding("policy", "warning", f"The agent did not take its policy: {status.policy_outcome}.")
 
 
 def plain(code: str) -> str:

@@ -76,6 +76,19 @@ async def test_who_logs_in_sees_all_sites_with_their_verdicts(
     assert await get(browser, "/fleet/login") == (303, "/fleet")
 
 
+async def test_logins_and_attempts_are_in_the_log(
+    browser: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "uplink.receiver.fleet"):
+        await log_in(browser, "not the password", name="e\nve")
+        await log_in(browser)
+    assert [each.getMessage() for each in caplog.records] == [
+        "a login as 'e\\nve' from '127.0.0.1' failed",
+        "operator ada logged in from '127.0.0.1'",
+    ]
+    assert PASSWORD not in caplog.text
+
+
 async def test_a_wrong_name_and_a_wrong_password_are_told_alike(browser: aiohttp.ClientSession) -> None:
     status, text = await log_in(browser, "not the password")
     other_status, other = await log_in(browser, name="eve")

@@ -14,6 +14,7 @@ import pytest
 from tests.uplink.receiver.batches import batch_of, events, post
 from tests.uplink.receiver.fleet.fleets import hire, receiving, sight, sighting
 from tests.uplink.receiver.fleet.test_app import form_key, get, log_in
+from tests.uplink.receiver.storages import Place, Platform, running_platform
 from tests.uplink.site import chain_of, event_body
 from uplink.receiver import agents
 from uplink.receiver.agents import AgentKey
@@ -48,9 +49,15 @@ def rows(text: str) -> list[list[str]]:
     return found
 
 
-async def test_a_day_has_its_totals_hours_epochs_and_batches(
-    browser: aiohttp.ClientSession, receiver: RunningReceiver
-) -> None:
+async def test_a_day_has_its_totals_hours_epochs_and_batches(storage: Place) -> None:
+    """Whatever the storage is."""
+    async with running_platform(storage) as platform:
+        await hire(platform.store)
+        async with aiohttp.ClientSession(platform.url, cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
+            await check_a_day(browser, platform)
+
+
+async def check_a_day(browser: aiohttp.ClientSession, receiver: Platform) -> None:
     calls = [
         event_body("site-1", "e-1", seq, type="call", quantity="1", time=f"{DAY}T{hour:02}:30:00Z")
         for seq, hour in enumerate((8, 8, 8, 17), 1)
@@ -74,6 +81,8 @@ async def test_a_day_has_its_totals_hours_epochs_and_batches(
     assert chain_of(events("e-2", 1, 1)).hex() in text
     assert "Friday, 20 November 2026" in text
     assert "Its numbering began anew 1 time without showing what came before." in text
+    _, listed = await get(browser, "/fleet")
+    assert [row[0] for row in rows(listed)[1:]] == ["site-1"]
     _, other = await get(browser, "/fleet/sites/site-1?day=2026-11-19")
     assert "Nothing was counted on this day." in other
     assert "No calls on this day." in other

@@ -45,6 +45,12 @@ def said(**changes: object) -> AgentStatus:
         ),
         (of(breaks=2), "ok", "Its numbering began anew 2 times without showing what came before."),
         (of(status=said(problems=("dns", "disk_full"))), "attention", "The agent tells of dns, disk full."),
+        (
+            of(status=said(policy_outcome="refused 3f2a: seats: a pattern is too long")),
+            "attention",
+            "The agent did not take its policy: refused 3f2a: seats: a pattern is too long.",
+        ),
+        (of(status=said(policy_outcome="applied")), "ok", "All is well."),
         (of(status=said(backlog=7, oldest_s=(NOW_MS - 40 * MINUTE) // 1000)), "ok", "All is well."),
         (
             of(status=said(backlog=1200, oldest_s=(NOW_MS - HOUR) // 1000)),
