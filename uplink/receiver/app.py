@@ -48,10 +48,10 @@ def make_app(
     policies = Policies(store, access)
     guard, sightings = Guard(gate), Sightings(store)
     forwarding = Forwarding(forwards, store)
-    metrics = Metrics(gate, guard, forwarding)
+    door = Door(store, clock_ms, secure, gate.behind_proxy)
+    metrics = Metrics(gate, guard, forwarding, door.logins)
     resending = Resending(store, tokens, clock_ms)
     ingest = Ingest(store, access, clock_ms, gate.limits, guard, metrics, sightings, keys, resending, forwarding.notice)
-    door = Door(store, clock_ms, secure, gate.behind_proxy)
     reading = Reading(store, tokens, clock_ms, metrics, door, forwarding)
     app = web.Application(
         middlewares=[guard.middleware()],

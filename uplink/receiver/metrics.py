@@ -22,7 +22,9 @@ class Family(NamedTuple):
 
 
 class Metrics:
-    def __init__(self, gate: Gate, guard: Guard, forwarding: Forwarding) -> None:
+    """`logins`: to the fleet page, by outcome."""
+
+    def __init__(self, gate: Gate, guard: Guard, forwarding: Forwarding, logins: Mapping[str, float]) -> None:
         self.batches: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self.body_bytes = 0
@@ -30,6 +32,7 @@ class Metrics:
         self._gate = gate
         self._guard = guard
         self._forwarding = forwarding
+        self._logins = logins
 
     def _families(self) -> list[Family]:
         throttled = {"address": self._guard.addresses.refused, "site": self._guard.sites.refused}
@@ -60,6 +63,13 @@ class Metrics:
                 self._gate.turned_away,
             ),
             Family("throttled_total", "counter", "Requests over the rate of their address or site.", "of", throttled),
+            Family(
+                "logins_total",
+                "counter",
+                "Logins to the fleet page: in, wrong, throttled (too many attempts), busy (too many at once).",
+                "outcome",
+                self._logins,
+            ),
             Family(
                 "forwarded_total",
                 "counter",

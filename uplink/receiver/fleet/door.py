@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable
 
 from aiohttp import web
@@ -37,6 +38,7 @@ class Door:
 
     def __init__(self, documents: Documents, clock_ms: Callable[[], int], secure: bool, behind_proxy: bool) -> None:
         self.sessions = Sessions(documents, clock_ms)
+        self.logins: Counter[str] = Counter()
         self._documents = documents
         self._clock_ms = clock_ms
         self._secure, self._behind_proxy = secure, behind_proxy
@@ -65,7 +67,9 @@ class Door:
         found = await operators.find(self._documents, name)
         if not await self._is_password(found[0].password if found else None, password) or found is None:
             log.warning("a login as %s from %s failed", ascii(name[:NAME_SHOWN_CHARS]), ascii(address))
+            self.logins["wrong"] += 1
             return None
+        self.logins["in"] += 1
         log.info("operator %s logged in from %s", name, ascii(address))
         self._by_address.succeed(address)
         self._by_name.succeed(name)
@@ -92,6 +96,7 @@ class Door:
         now_ms = self._clock_ms()
         wait_ms = max(self._by_address.wait_ms(address, now_ms), self._by_name.wait_ms(name, now_ms))
         if wait_ms:
+            self.logins["throttled"] += 1
             minutes = math.ceil(wait_ms / 60_000)
             text = f"Too many attempts. Try again in {minutes} {'minute' if minutes == 1 else 'minutes'}."
             raise Trouble(429, "Too many attempts", text, {"Retry-After": str(math.ceil(wait_ms / 1000))})
@@ -100,6 +105,7 @@ class Door:
 
     async def _is_password(self, kept: operators.Password | None, password: str) -> bool:
         if self._waiting >= WAITING_MAX:
+            self.logins["busy"] += 1
             raise Trouble(503, "Busy", "Many log in at this moment. Try again soon.", {"Retry-After": "5"})
         self._waiting += 1
         try:

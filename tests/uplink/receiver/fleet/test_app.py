@@ -135,6 +135,10 @@ async def test_a_flood_of_attempts_is_turned_away_before_it_costs(browser: aioht
     assert (await get(browser, "/healthz"))[0] == 200
     answers = [status for status, _ in await flood]
     assert answers.count(403) + answers.count(503) == PER_ADDRESS
+    _, metrics = await get(browser, "/metrics")
+    assert f'pegcount_receiver_logins_total{{outcome="wrong"}} {answers.count(403)}\n' in metrics
+    assert f'pegcount_receiver_logins_total{{outcome="busy"}} {answers.count(503)}\n' in metrics
+    assert f'pegcount_receiver_logins_total{{outcome="throttled"}} {answers.count(429)}\n' in metrics
     assert answers.count(429) == 40 - PER_ADDRESS
 
 
