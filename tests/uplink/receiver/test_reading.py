@@ -174,6 +174,17 @@ async def test_a_site_shows_what_its_agent_said_of_itself(tmp_path: Path) -> Non
         assert (status["version"], status["backlog"]) == ("1.2.3", 7)
 
 
+async def test_every_counter_is_described(receiver: Platform) -> None:
+    described = (Path(__file__).parents[3] / "docs" / "install.md").read_text("utf-8")
+    async with aiohttp.ClientSession() as session, session.get(receiver.url + "/metrics") as response:
+        told = [line.split()[2] for line in (await response.text()).splitlines() if line.startswith("# TYPE ")]
+        assert response.headers["Content-Type"].startswith("text/plain")
+    for name in told:
+        assert f"`{name.removeprefix('pegcount_receiver_')}" in described, name
+    async with aiohttp.ClientSession() as session, session.get(receiver.url + "/healthz") as response:
+        assert (response.status, await response.text()) == (200, "ok\n")
+
+
 WRONG_QUESTIONS = (
     "/v1/sites?limit=0",
     "/v1/sites?limit=1001",
