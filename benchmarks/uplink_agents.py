@@ -3,6 +3,8 @@
     drain LEDGER URL         the agent's own shipper brings a ledger's backlog to URL
     post FILE URL SITES      SITES sites at a time post what FILE holds for them, batch after batch
     server                   the bare equivalent of a receiver: takes a body and answers 200; prints its URL
+    copy LEDGER URL          the same with PostgreSQL: COPY of a ledger's events, a batch a transaction
+    publish FILE URL         the same with JetStream: a message for each batch of FILE, each awaited
     insert LEDGER FILE       the bare equivalent of a store: executemany of a ledger's events, a batch a transaction
 
 Each client prints a JSON object: `Told`.
@@ -113,8 +115,7 @@ async def server() -> None:
 
 
 def insert(ledger_path: str, file: str) -> Told:
-    bodies = sqlite3.connect(ledger_path).execute("SELECT body FROM event ORDER BY line").fetchall()
-    rows = [_columns(seq, body) for seq, (body,) in enumerate(bodies, 1)]
+    rows = [_columns(seq, body) for seq, body in enumerate(_bodies(ledger_path), 1)]
     db = sqlite3.connect(file, isolation_level=None)
     for statement in BARE_TABLE:
         db.execute(statement)
@@ -124,6 +125,44 @@ def insert(ledger_path: str, file: str) -> Told:
         db.executemany("INSERT INTO event VALUES (?, 1, ?, 0, ?, ?, ?, ?, ?, ?)", rows[start : start + EVENTS_MAX])
         db.execute("COMMIT")
     return Told(events=len(rows), took_s=time.perf_counter() - began_s)
+
+
+async def copy(ledger_path: str, url: str) -> Told:
+    import asyncpg
+
+    rows = [_columns(seq, body) for seq, body in enumerate(_bodies(ledger_path), 1)]
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "CREATE TABLE event (position bigint, seq bigint PRIMARY KEY, id text, meter text, time_ms bigint, quantity text,"
+        " unit text, body bytea)"
+    )
+    await connection.execute("CREATE INDEX ON event (id)")
+    await connection.execute("CREATE UNIQUE INDEX ON event (position)")
+    began_s = time.perf_counter()
+    for start in range(0, len(rows), EVENTS_MAX):
+        await connection.copy_records_to_table("event", records=rows[start : start + EVENTS_MAX])
+    took_s = time.perf_counter() - began_s
+    await connection.close()
+    return Told(events=len(rows), took_s=took_s)
+
+
+async def publish(file: str, url: str) -> Told:
+    import nats
+
+    (posts,) = msgspec.msgpack.decode(Path(file).read_bytes(), type=list[Posts])
+    client = await nats.connect(url)
+    stream = client.jetstream()
+    await stream.add_stream(name="bare", subjects=["bare"])
+    began_s = time.perf_counter()
+    for _, body in posts.batches:
+        await stream.publish("bare", body)
+    took_s = time.perf_counter() - began_s
+    await client.close()
+    return Told(events=posts.events, took_s=took_s)
+
+
+def _bodies(ledger_path: str) -> list[bytes]:
+    return [body for (body,) in sqlite3.connect(ledger_path).execute("SELECT body FROM event ORDER BY line")]
 
 
 def _columns(seq: int, body: bytes) -> tuple[object, ...]:
@@ -139,6 +178,10 @@ def main() -> None:
             told = asyncio.run(post(file, url, sites))
         case ["insert", ledger, file]:
             told = insert(ledger, file)
+        case ["copy", ledger, url]:
+            told = asyncio.run(copy(ledger, url))
+        case ["publish", file, url]:
+            told = asyncio.run(publish(file, url))
         case _:
             asyncio.run(server())
             return
