@@ -9,6 +9,7 @@ The form is CloudEvents 1.0.2 in its JSON format; `epoch`, `sequence` (digits) a
 attributes, all else that the meter says is in `data`.
 """
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256 as _sha256
@@ -50,6 +51,9 @@ class EventHead(Struct, frozen=True):
     recordedtime: str = ""
     data: dict[str, Any] = {}
 
+
+QUANTITY = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,12})?\Z")
+"""How an exact decimal is written: 18 digits before the point and 12 behind it."""
 
 _json = msgspec.json.Encoder().encode
 _head_decoder = msgspec.json.Decoder(EventHead)

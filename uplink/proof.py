@@ -12,12 +12,12 @@ The limit: whoever can change all that states a chain value can make up a histor
 platform's receipts.
 """
 
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal
 
 import msgspec
 from msgspec import Struct
 
-from uplink.events import CHAIN_START, EventHead, chain_next, decode_head
+from uplink.events import CHAIN_START, QUANTITY, EventHead, chain_next, decode_head
 from uplink.keys import key_id
 from uplink.receipts import Receipted, holds
 
@@ -181,11 +181,10 @@ class Proof:
     def _add(self, head: EventHead) -> None:
         key = (head.type, str(head.data.get("unit", "")))
         events, quantity = self._sums.get(key, (0, Decimal(0)))
-        told = head.data.get("quantity")
-        try:
-            self._sums[key] = events + 1, _exact.add(quantity, Decimal(str(told)))
-        except InvalidOperation:
-            raise self.mismatch("the quantity", "a decimal", told) from None
+        told = str(head.data.get("quantity"))
+        if not QUANTITY.match(told):
+            raise self.mismatch("the quantity", "an exact decimal", told)
+        self._sums[key] = events + 1, _exact.add(quantity, Decimal(told))
 
     def _end_span(self) -> None:
         span = self._spans[-1]

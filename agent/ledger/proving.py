@@ -70,6 +70,8 @@ class _Proving:
 
     def over(self, period: Period) -> Proved:
         epochs = self._epochs()
+        if not epochs:
+            raise Mismatch("the epochs", "one at least", "none")
         self._acknowledged(epochs[-1])
         self._receipted(epochs)
         low, high = self._range(period)

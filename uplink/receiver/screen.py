@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from uplink.batch import EVENT_MAX_BYTES
-from uplink.events import EventHead, decode_head
+from uplink.events import QUANTITY, EventHead, decode_head
 
 METERS = frozenset(
     {
@@ -43,7 +43,6 @@ NAME_MAX_CHARS = 64
 LATE_MS = 35 * 86_400_000
 """What other platforms take at most. Here older events are counted as well, and the answer says that they came late."""
 
-_QUANTITY = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,12})?\Z")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 
 
@@ -94,7 +93,7 @@ def _counted(place: Place, seq: int, body: bytes) -> Screened:
     if not _is_text(head.id, ID_MAX_CHARS):
         raise _Refused("bad_id", f"an id has 1 to {ID_MAX_CHARS} characters, no NUL among them")
     quantity, unit = head.data.get("quantity"), head.data.get("unit")
-    if not isinstance(quantity, str) or not _QUANTITY.match(quantity):
+    if not isinstance(quantity, str) or not QUANTITY.match(quantity):
         raise _Refused("bad_quantity", "data.quantity must be a string that is an exact decimal")
     if not isinstance(unit, str) or not _is_text(unit, NAME_MAX_CHARS):
         raise _Refused("bad_unit", f"data.unit must be a string of 1 to {NAME_MAX_CHARS} characters, no NUL among them")

@@ -187,6 +187,7 @@ def test_the_first_mismatch_is_named_by_epoch_and_number(ledger: Path) -> None:
             " after_line + 4 FROM epoch WHERE n = 2))",
             "the last receipt of platform",
         ),
+        ("DELETE FROM epoch", "the epochs"),
         ("DELETE FROM platform_key", "the key of the receipt"),
         ("UPDATE receipt SET destination = 'nobody' WHERE last = 3", "the receipt's last event"),
         ("UPDATE epoch SET after_chain = zeroblob(32) WHERE n = 2", "the last chain of the epoch before"),
