@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.measure import Failed
 from benchmarks.report import Mismatch, Settings, Table, markdown, write
 
-BENCHMARKS = ("sip", "sip_growth", "live", "media", "cdr", "uplink")
+BENCHMARKS = ("sip", "sip_growth", "live", "media", "cdr", "uplink", "stream")
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 

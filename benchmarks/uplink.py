@@ -88,7 +88,7 @@ def _at(told: Told, part: float) -> str:
 def _beside(folder: Path, name: str, posts: list[Posts], at_once: int, each_s: float) -> tuple[tuple[str, ...], Cost]:
     """Ours beside the bare POST of the same and `each_s` for each event stored."""
     bare = _bare(folder, posts, at_once)
-    with _receiving(folder, STORAGES[0]) as (url, usage):
+    with receiving(folder, STORAGES[0]) as (url, usage):
         done = _client("post", str(folder / "posts"), url, str(at_once))
     ours = _cost(done, usage, bare.told.events)
     return _row(name, ours, bare.told.took_s + each_s * ours.told.events), ours
@@ -98,7 +98,7 @@ def _drained(folder: Path, storage: "Storage", ledger: Path) -> Cost:
     """Of a copy, which has sent nothing yet."""
     copy = folder / "drained.db"
     shutil.copy(ledger, copy)
-    with _receiving(folder, storage) as (url, usage):
+    with receiving(folder, storage) as (url, usage):
         done = _client("drain", str(copy), url)
     for file in folder.glob("drained.db*"):
         file.unlink()
@@ -107,7 +107,7 @@ def _drained(folder: Path, storage: "Storage", ledger: Path) -> Cost:
 
 def _bare(folder: Path, posts: list[Posts], at_once: int) -> Cost:
     (folder / "posts").write_bytes(msgspec.msgpack.encode(posts))
-    with _serving([python(), "-m", "benchmarks.uplink_agents", "server"]) as (url, usage):
+    with serving([python(), "-m", "benchmarks.uplink_agents", "server"]) as (url, usage):
         done = _client("post", str(folder / "posts"), url, str(at_once))
     return _cost(done, usage, sum(each.events for each in posts))
 
@@ -175,18 +175,18 @@ def _cost(done: Run, usage: list[float], expected: int) -> Cost:
 
 
 @contextmanager
-def _receiving(folder: Path, storage: Storage) -> Iterator[tuple[str, list[float]]]:
+def receiving(folder: Path, storage: Storage) -> Iterator[tuple[str, list[float]]]:
     """A new receiver over a new store."""
     tokens = folder / "tokens"
     tokens.write_text(f"{TOKEN}\n")
     with storage.at(folder) as store:
         command = ["receiver", "--listen", "127.0.0.1:0", "--store", store, "--token-file", str(tokens)]
-        with _serving([python(), "-m", "agent.cli", *command]) as serving:
-            yield serving
+        with serving([python(), "-m", "agent.cli", *command]) as running:
+            yield running
 
 
 @contextmanager
-def _serving(command: list[str]) -> Iterator[tuple[str, list[float]]]:
+def serving(command: list[str]) -> Iterator[tuple[str, list[float]]]:
     """A process that prints `... at URL` when it is ready; what CPU it took is known when it has ended."""
     usage: list[float] = []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
