@@ -19,6 +19,7 @@ from agent.cli.operators import operator
 from agent.cli.platform_policy import policy
 from agent.cli.platform_verify import verify
 from uplink.receiver.access import CERTIFICATE, Certified
+from uplink.receiver.agents import KIND as AGENT
 from uplink.receiver.agents import AgentKey, Agents
 from uplink.receiver.enrolling import KIND as TOKEN
 from uplink.receiver.enrolling import USES_MAX, Token
@@ -106,7 +107,7 @@ def agent() -> None:
 @click.option("--site", default="", callback=a_site, metavar="ID", help="Only those of this site.")
 def list_agents(store: str, site: str) -> None:
     """Print each key's id, state, site, day of enrolment, machine and version."""
-    for document in at_store(store, lambda documents: all_of(documents, "agent")):
+    for document in at_store(store, lambda documents: all_of(documents, AGENT)):
         key = msgspec.json.decode(document.body, type=AgentKey)
         if site in ("", key.site):
             day = day_of(key.enrolled_ms)

@@ -41,8 +41,7 @@ class PolicyKeeper:
         self._seen = ""
         self._asked_s = -ASK_EVERY_S
         self._file = identity_folder(local.ledger.path) / "policy.toml"
-        if self._file.exists():
-            self._take(self._file.read_text("utf-8", "replace"))
+        self._take_kept()
 
     async def ask(self, platform: Platform) -> bool:
         """Ask, if the last time is long enough ago; whether another configuration holds now. Raises OSError where it cannot be
@@ -58,6 +57,16 @@ class PolicyKeeper:
         if answer.status == 404 and refusal_of(answer)[0] == "no_policy":
             return await asyncio.to_thread(self._withdraw)
         return False
+
+    def _take_kept(self) -> None:
+        try:
+            kept = self._file.read_text("utf-8", "replace")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            log.error("the policy that was kept cannot be read, and is asked for again: %s", error)
+            return
+        self._take(kept)
 
     @property
     def fault(self) -> str:

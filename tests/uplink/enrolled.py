@@ -14,6 +14,8 @@ from uplink.enrol import About, enrol, rotate
 from uplink.identity import Enrolment
 from uplink.line import HttpLine, LineSettings
 from uplink.outbox import Outbox
+from uplink.receiver.agents import KIND as AGENT
+from uplink.receiver.agents import AgentKey
 from uplink.receiver.enrolling import KIND, Token
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.receiver.storage import Documents
@@ -39,6 +41,11 @@ async def platform_at(folder: Path, **settings: object) -> AsyncIterator[Running
 async def give_token(documents: Documents, text: str = TOKEN, **changes: object) -> None:
     token = msgspec.structs.replace(Token(provider="acme", site=SITE), **changes)
     await documents.put(KIND, token_hash(text), msgspec.json.encode(token))
+
+
+async def keys_at(documents: Documents) -> list[AgentKey]:
+    """All keys that the platform knows."""
+    return [msgspec.json.decode(each.body, type=AgentKey) for each in await documents.listed(AGENT)]
 
 
 async def enrol_at(url: str, folder: Path, token: str = TOKEN, **line: object) -> Enrolment:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.uplink.enrolled import enrol_at, give_token, platform_at, rotate_at
+from tests.uplink.enrolled import enrol_at, give_token, keys_at, platform_at, rotate_at
 from uplink import identity
 from uplink.receiver.agents import Agents
 
@@ -61,8 +61,8 @@ async def test_killed_before_any_step_enrolment_comes_through_and_makes_one_agen
         await give_token(receiver.store, folder.name, site="")
         steps = await killed_before_every_step(lambda: enrol_at(receiver.url, folder, folder.name), again)
         assert steps > 10
-        assert {key.agent for key in await Agents(receiver.store).listed()} >= agents
-        assert len(await Agents(receiver.store).listed()) == steps + 1
+        assert {key.agent for key in await keys_at(receiver.store)} >= agents
+        assert len(await keys_at(receiver.store)) == steps + 1
 
 
 async def test_killed_before_any_step_a_change_of_key_leaves_one_that_is_taken(tmp_path: Path) -> None:

@@ -116,10 +116,6 @@ class Agents:
                 self._cache.pop(key, None)
                 return changed
 
-    async def listed(self, after: str = "") -> list[AgentKey]:
-        """A page of all keys, in the order of their ids."""
-        return [_read(document) for document in await self._documents.listed(KIND, after)]
-
 
 def _read(document: Document) -> AgentKey:
     return msgspec.json.decode(document.body, type=AgentKey)

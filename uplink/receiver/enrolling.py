@@ -70,7 +70,8 @@ class Enrolling:
         key = key_id(public)
         self._access.proved(request, public, key, COVERED)
         grant, provider = await self._grant(token, key)
-        return await self._registered(await self._new_key(asked, public, grant.site, grant.agent, provider, token))
+        holder = await self._access.agents.holder(grant.site)
+        return await self._registered(self._new_key(asked, public, grant, provider, token, holder))
 
     async def post_key(self, request: web.Request) -> web.StreamResponse:
         old = await self._access.signer(request, COVERED)
@@ -80,9 +81,8 @@ class Enrolling:
         text = change_text(site, old.key, key_id(public))
         if not verifies(public, _decoded_proof(asked.proof), text):
             raise Refused("bad_signature", "proof is not the new key's signature of the change")
-        return await self._registered(
-            await self._new_key(asked, public, site, old.agent, old.provider, old.token, replaces=old.key)
-        )
+        grant = Grant(site=site, agent=old.agent)
+        return await self._registered(self._new_key(asked, public, grant, old.provider, old.token, old.key))
 
     async def _known(self, request: web.Request) -> str:
         """SHA-256 of the token that came, which is known here. Raises Refused."""
@@ -94,26 +94,25 @@ class Enrolling:
             raise Refused("token_unknown", "ask the platform's operator for a token")
         return digest
 
-    async def _new_key(
+    def _new_key(
         self,
         asked: EnrolRequest | ChangeRequest,
         public: bytes,
-        site: str,
-        agent: str,
+        grant: Grant,
         provider: str,
         token: str,
-        replaces: str | None = None,
+        replaces: str,
     ) -> AgentKey:
         now_ms = self._clock_ms()
         return AgentKey(
             key=key_id(public),
-            agent=agent,
-            site=site,
+            agent=grant.agent,
+            site=grant.site,
             provider=provider,
             public=public,
             enrolled_ms=now_ms,
             changed_ms=now_ms,
-            replaces=await self._access.agents.holder(site) if replaces is None else replaces,
+            replaces=replaces,
             token=token,
             version=asked.version[:WORD_MAX_CHARS],
             machine=asked.machine[:WORD_MAX_CHARS],

@@ -114,6 +114,18 @@ async def test_what_was_kept_is_held_against_the_local_file_as_it_is_now(
     assert keeper.outcome.startswith("refused")
 
 
+async def test_what_was_kept_and_cannot_be_read_is_asked_for_again(
+    receiver: RunningReceiver, config: Config, platform: PegcountHttp, tmp_path: Path
+) -> None:
+    kept = tmp_path / "state" / "identity" / "policy.toml"
+    kept.mkdir()
+    keeper = PolicyKeeper(config)
+    assert keeper.config is config
+    kept.rmdir()
+    await receiver.store.put(KIND, "*", GOOD)
+    assert await keeper.ask(platform)
+
+
 async def test_an_unreachable_or_strange_platform_changes_nothing(
     tmp_path: Path, receiver: RunningReceiver, config: Config, platform: PegcountHttp
 ) -> None:

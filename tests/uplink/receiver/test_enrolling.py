@@ -1,6 +1,7 @@
 """Enrolment against the real receiver: how a machine comes in, changes its key, is shut out, and comes in again."""
 
 import asyncio
+import copy
 import json
 import shutil
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from tests.uplink.authority import Authority
-from tests.uplink.enrolled import SITE, TOKEN, enrol_at, enrolled_shipping, give_token, platform_at, rotate_at
+from tests.uplink.enrolled import SITE, TOKEN, enrol_at, enrolled_shipping, give_token, keys_at, platform_at, rotate_at
 from tests.uplink.platform import Ask, Clock, answers, line_to, lost_answer, pass_on, read_message
 from tests.uplink.site import MemoryOutbox
 from uplink import identity
@@ -49,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def keys_of(receiver: RunningReceiver) -> list[AgentKey]:
-    return await Agents(receiver.store).listed()
+    return await keys_at(receiver.store)
 
 
 async def states(receiver: RunningReceiver) -> dict[str, str]:
@@ -256,6 +257,24 @@ async def change_of(receiver: RunningReceiver, old: PrivateKey, site: str, prove
     if answer.status != 200:
         raise EnrolmentFailed(*refusal_of(answer))
     return answer
+
+
+async def test_a_clone_with_the_same_key_is_found_and_numbers_anew(
+    receiver: RunningReceiver, folder: Path, tmp_path: Path
+) -> None:
+    await give_token(receiver.store)
+    await enrol_at(receiver.url, folder)
+    _, first = await upload(receiver, folder)
+    shutil.copytree(folder, tmp_path / "clone")
+    clone = copy.deepcopy(first)
+    first.record(id="at the first")
+    assert (await upload(receiver, folder, first))[0] == ""
+    clone.record(id="at the clone")
+    assert (await upload(receiver, tmp_path / "clone", clone))[0] == ""
+    assert (first.epochs_begun, clone.epochs_begun) == ([], ["conflict"])
+    assert clone.acked == len(clone.bodies)
+    epochs = await receiver.store.epochs(SITE)
+    assert [epoch.epoch for epoch in epochs] == [first.epoch, clone.epoch]
 
 
 async def test_a_new_key_takes_over_when_it_is_first_used(receiver: RunningReceiver, folder: Path) -> None:
