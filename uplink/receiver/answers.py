@@ -110,6 +110,14 @@ def text(request: web.Request, name: str) -> str:
     return given
 
 
+def choice(request: web.Request, name: str, *allowed: str) -> str:
+    """A query parameter that is one of `allowed`, or not given. Raises Refused."""
+    given = request.query.get(name)
+    if given is not None and given not in allowed:
+        raise Refused("bad_query", f"{name} must be {' or '.join(allowed)}")
+    return given or ""
+
+
 def day(request: web.Request, name: str) -> str:
     """A query parameter: a UTC day, or nothing. Raises Refused."""
     given = request.query.get(name)

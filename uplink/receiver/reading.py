@@ -12,7 +12,18 @@ import msgspec
 from aiohttp import web
 
 from uplink.receiver import seen
-from uplink.receiver.answers import Refused, day, granted_all, granted_site, json_answer, number, only, page, text
+from uplink.receiver.answers import (
+    Refused,
+    choice,
+    day,
+    granted_all,
+    granted_site,
+    json_answer,
+    number,
+    only,
+    page,
+    text,
+)
 from uplink.receiver.fleet.door import Door
 from uplink.receiver.forwarding import Forwarding
 from uplink.receiver.metrics import Metrics
@@ -101,29 +112,26 @@ class Reading:
     async def get_totals(self, request: web.Request) -> web.StreamResponse:
         site = await self._site(request)
         only(request, "day", "from", "to", "meter", "by")
-        if request.query.get("by", "") not in ("", "day"):
-            raise Refused("bad_query", "by must be day")
-        totals = await self.store.totals(_totals_query(request, site))
+        by = choice(request, "by", "day")
+        totals = await self.store.totals(_totals_query(request, site, by))
         return json_answer({"site": site, "totals": totals})
 
     async def get_all_totals(self, request: web.Request) -> web.StreamResponse:
         granted_all(await self._granted(request))
-        by = request.query.get("by", "")
-        if by not in ("", "day", "site", "site,day"):
-            raise Refused("bad_query", "by must be day, site, or site,day")
+        by = choice(request, "by", "day", "site", "site,day")
         paged = ("after", "limit") if by.startswith("site") else ()
         only(request, "day", "from", "to", "meter", "by", *paged)
         if paged:
-            return await self._totals_by_site(request)
-        return json_answer({"totals": await self.store.totals(_totals_query(request, "")), "next": None})
+            return await self._totals_by_site(request, by)
+        return json_answer({"totals": await self.store.totals(_totals_query(request, "", by)), "next": None})
 
-    async def _totals_by_site(self, request: web.Request) -> web.StreamResponse:
+    async def _totals_by_site(self, request: web.Request, by: str) -> web.StreamResponse:
         limit = page(request, TOTALS_SITES_MAX, TOTALS_SITES_MAX)
         sites = await self.store.sites(SitesQuery(after=text(request, "after"), limit=limit))
         listed = [
             {"site": each.site, **_as_dict(total)}
             for each in sites
-            for total in await self.store.totals(_totals_query(request, each.site))
+            for total in await self.store.totals(_totals_query(request, each.site, by))
         ]
         return json_answer({"totals": listed, "next": _next(sites, limit)})
 
@@ -181,7 +189,7 @@ class Reading:
         return web.Response(text=self.metrics.text(), content_type="text/plain", charset="utf-8")
 
 
-def _totals_query(request: web.Request, site: str) -> TotalsQuery:
+def _totals_query(request: web.Request, site: str, by: str) -> TotalsQuery:
     only_day = day(request, "day")
     if only_day and ("from" in request.query or "to" in request.query):
         raise Refused("bad_query", "day goes with neither from nor to")
@@ -190,7 +198,7 @@ def _totals_query(request: web.Request, site: str) -> TotalsQuery:
         first_day=only_day or day(request, "from"),
         last_day=only_day or day(request, "to"),
         meter=text(request, "meter"),
-        by_day=request.query.get("by", "").endswith("day"),
+        by_day=by.endswith("day"),
     )
 
 

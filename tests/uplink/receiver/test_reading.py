@@ -194,6 +194,7 @@ WRONG_QUESTIONS = (
     "/v1/sites?limit=1&limit=2",
     "/v1/gaps?silent_s=0",
     "/v1/totals?by=hour",
+    "/v1/totals?by=",
     "/v1/totals?limit=5",
     "/v1/totals?day=2026-11-20&from=2026-11-20",
     "/v1/totals?from=20261120",
