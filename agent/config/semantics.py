@@ -31,6 +31,7 @@ DESTINATION_NAME_IS = "how far a destination is stands under its name, so each n
 FILE_KEYS = (
     *("path", "file", "token_file", "ca_file", "certificate", "key_file", "proxy_auth_file", "keylog"),
     *("tls_certificate", "tls_key", "tls_client_ca", "signing_secret_file"),
+    "password_file",
 )
 """Keys of a source or of the uplink that name a file whose folder should be there."""
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from uplink.destinations.cgrates import Cgrates, CgratesSettings
 from uplink.destinations.files import Files, FilesSettings
 from uplink.destinations.lago import Lago, LagoSettings
+from uplink.destinations.nats import NatsSettings, open_nats
 from uplink.destinations.openmeter import OpenMeter, OpenMeterSettings
 from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings, open_enrolled
 from uplink.destinations.settings import HttpTakerSettings, TakerSettings
@@ -48,6 +49,7 @@ TAKERS: dict[str, TakerKind] = {
     "cgrates": TakerKind(settings=CgratesSettings, open=Cgrates),
     "files": TakerKind(settings=FilesSettings, open=Files),
     "lago": TakerKind(settings=LagoSettings, open=Lago),
+    "nats": TakerKind(settings=NatsSettings, open=open_nats),
     "openmeter": TakerKind(settings=OpenMeterSettings, open=OpenMeter),
     "stripe": TakerKind(settings=StripeSettings, open=Stripe),
     "webhook": TakerKind(settings=WebhookSettings, open=Webhook),
