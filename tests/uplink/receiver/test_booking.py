@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from itertools import count
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -115,8 +116,8 @@ async def test_each_id_is_counted_once_and_totals_are_the_sum_of_what_is_counted
         )
 
 
-def test_c7_a_batch_that_fails_leaves_neither_rows_nor_watermark() -> None:
-    db = open_writer(":memory:")
+def test_c7_a_batch_that_fails_leaves_neither_rows_nor_watermark(tmp_path: Path) -> None:
+    db = open_writer(str(tmp_path / "r.db"))
     db.conn.execute(
         "CREATE TRIGGER full BEFORE INSERT ON event WHEN NEW.seq = 7 BEGIN SELECT RAISE(ABORT, 'disk full'); END"
     )
