@@ -27,6 +27,7 @@ from uplink.receiver import agents
 from uplink.receiver.access import CERTIFICATE, Certified
 from uplink.receiver.agents import AgentKey, Agents
 from uplink.receiver.enrolling import KIND, Token
+from uplink.receiver.platform_key import PlatformKeys
 from uplink.receiver.serve import RunningReceiver
 from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.tokens import token_hash
@@ -184,6 +185,19 @@ async def test_a_stolen_token_that_was_used_enrols_nobody_else(receiver: Running
         await enrol_at(receiver.url, tmp_path / "guesser", "another-token")
     assert failed.value.code == "token_unknown"
     assert len(await keys_of(receiver)) == 1
+
+
+async def test_of_many_that_come_at_once_with_one_token_one_is_taken(tmp_path: Path) -> None:
+    """Through two receivers over one store."""
+    async with platform_at(tmp_path) as one, platform_at(tmp_path) as other:
+        await give_token(one.store)
+        asked = [enrol_at((one, other)[n % 2].url, tmp_path / f"machine-{n}") for n in range(8)]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        refused = [each.code for each in outcomes if isinstance(each, EnrolmentFailed)]
+        assert refused == ["token_used"] * 7
+        assert len(await keys_of(one)) == 1
+        keys = [await PlatformKeys(each.store, 1).public() for each in (one, other)]
+        assert keys[0] == keys[1]
 
 
 async def test_a_key_whose_private_half_is_not_there_is_not_registered(receiver: RunningReceiver, folder: Path) -> None:
