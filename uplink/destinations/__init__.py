@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from uplink.destinations.cgrates import Cgrates, CgratesSettings
 from uplink.destinations.files import Files, FilesSettings
+from uplink.destinations.kafka import KafkaSettings, open_kafka
 from uplink.destinations.lago import Lago, LagoSettings
 from uplink.destinations.nats import NatsSettings, open_nats
 from uplink.destinations.openmeter import OpenMeter, OpenMeterSettings
@@ -48,6 +49,7 @@ PLATFORMS: dict[str, PlatformKind] = {
 TAKERS: dict[str, TakerKind] = {
     "cgrates": TakerKind(settings=CgratesSettings, open=Cgrates),
     "files": TakerKind(settings=FilesSettings, open=Files),
+    "kafka": TakerKind(settings=KafkaSettings, open=open_kafka),
     "lago": TakerKind(settings=LagoSettings, open=Lago),
     "nats": TakerKind(settings=NatsSettings, open=open_nats),
     "openmeter": TakerKind(settings=OpenMeterSettings, open=OpenMeter),

@@ -4,10 +4,12 @@ The question at the end is always the same: is every event there exactly once, o
 """
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from tests.uplink.destinations.stand_in import Accept, StandIn, forwarding
 from tests.uplink.feed import MemoryFeed
 from tests.uplink.platform import Clock
 from uplink.destinations import TAKERS
+from uplink.line import CredentialsUnreadable
 from uplink.problems import CATALOGUE
 
 MINUTES = {"quantity": "0.1", "unit": "min"}
@@ -231,3 +234,19 @@ async def test_whatever_is_answered_each_event_is_held_taken_or_in_quarantine(
     assert report.problem == "" or report.problem in CATALOGUE
     assert report.problem != "" or feed.through == 3
     assert all(refusal.seq <= feed.through and len(refusal.message) <= 300 for refusal in feed.refused.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "module", "library"),
+    [
+        ("nats", {"url": "nats://x", "stream_name": "S"}, "jetstream", "nats"),
+        ("kafka", {"brokers": "x:9092", "topic": "t"}, "kafka_producer", "confluent_kafka"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_told_by_the_extra_that_brings_it(
+    kind: str, settings: dict[str, str], module: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, f"uplink.destinations.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(CredentialsUnreadable, match=rf"install pegcount\[{kind}\]"):
+        TAKERS[kind].open(msgspec.convert(settings, TAKERS[kind].settings), "site-1")
