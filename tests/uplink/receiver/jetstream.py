@@ -18,15 +18,16 @@ START_S = 10.0
 
 
 class NatsServer:
-    """Within `with` it runs."""
+    """Within `with` it runs. `more`: further lines of its configuration."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: str = "") -> None:
         self.port = free_port()
+        self._more = more
         self._folder = Path(tempfile.mkdtemp(prefix="pegcount-nats-"))
 
     def __enter__(self) -> Self:
         (self._folder / "nats.conf").write_text(
-            f"listen: 127.0.0.1:{self.port}\njetstream {{ store_dir: {self._folder}, sync_interval: always }}\n"
+            f"listen: 127.0.0.1:{self.port}\njetstream {{ store_dir: {self._folder}, sync_interval: always }}\n{self._more}"
         )
         self.start()
         return self

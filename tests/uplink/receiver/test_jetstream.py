@@ -10,10 +10,11 @@ from nats.js import api
 from tests.uplink.receiver.jetstream import NatsServer
 from tests.uplink.receiver.test_booking import incoming, sent
 from tests.uplink.site import chain_of
+from uplink.batch import Head, build
 from uplink.receiver.placing import Append, Conflict, Duplicate, Gap
-from uplink.receiver.storage import StoreUnavailable, jetstream_log
+from uplink.receiver.storage import Incoming, StoreUnavailable, jetstream_log
 from uplink.receiver.storage.jetstream import JetStreamStore
-from uplink.receiver.storage.logged import message_id, subject
+from uplink.receiver.storage.logged import EPOCHS_MAX, message_id, subject
 from uplink.receiver.storage.nats_place import parse
 
 
@@ -164,6 +165,26 @@ async def test_d2_a_stream_that_would_forget_is_not_used(
     await store.close()
     with pytest.raises(StoreUnavailable, match=fault):
         await JetStreamStore.open(nats_server.url)
+
+
+async def test_a_server_that_could_not_take_every_batch_is_not_used() -> None:
+    with (
+        NatsServer("max_payload: 500000\n") as server,
+        pytest.raises(StoreUnavailable, match="max_payload must be 1MB"),
+    ):
+        await JetStreamStore.open(server.url)
+
+
+async def test_a_site_of_a_hundred_epochs_fits_into_a_header(nats_server: NatsServer) -> None:
+    store = await JetStreamStore.open(nats_server.url)
+    for number in range(EPOCHS_MAX + 5):
+        name = f"{number:064d}"
+        head = Head(epoch=name, first=1, last=0, count=0, prev=bytes(32), chain=bytes(32), head_time_s=1_795_000_000)
+        beat = Incoming(site="s" * 64, head=head, events=[], now_ms=1_795_000_000_000, encoded=build(head, []).body)
+        assert (await store.append(beat)).placement == Append()
+    states = await store.epochs("s" * 64)
+    assert [int(state.epoch) for state in states] == list(range(5, EPOCHS_MAX + 5))
+    await store.close()
 
 
 def test_a_place_is_read_from_its_url_and_shown_without_passwords() -> None:

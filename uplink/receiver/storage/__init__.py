@@ -22,6 +22,11 @@ class StoreUnavailable(Exception):
     """Disk full, locked or gone: the site should come again later."""
 
 
+def in_words(error: BaseException) -> str:
+    """Some errors of libraries have no text but their name."""
+    return str(error) or type(error).__name__
+
+
 class Exceptional(Struct, frozen=True, kw_only=True):
     """An event that was stored and not counted: `rejected` (with its code) or `known` from an earlier epoch."""
 

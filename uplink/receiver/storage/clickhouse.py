@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from uplink.receiver.placing import Append, Placement
 from uplink.receiver.screen import Screened
-from uplink.receiver.storage import Incoming, StoreUnavailable
+from uplink.receiver.storage import Incoming, StoreUnavailable, in_words
 
 INSERT_MAX_BYTES = 16 * 1024 * 1024
 """Of rows in one insert, before it is sent; a batch alone may be more."""
@@ -154,4 +154,4 @@ class ClickHouseBooks:
                 if response.status != 200 or "X-ClickHouse-Exception-Code" in response.headers:
                     raise StoreUnavailable(f"{self._url}: {response.status} {answer[:300]}")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(f"{self._url}: {error or type(error).__name__}") from error
+            raise StoreUnavailable(f"{self._url}: {in_words(error)}") from error

@@ -6,12 +6,14 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
-from uplink.batch import BatchError
+from uplink.batch import ENCODED_MAX_BYTES, BatchError
 from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.storage.logged import Logged, read, subject
 from uplink.receiver.storage.nats_place import NatsPlace, answered, connect, parse
 
 ANSWER_S = 10.0
+MESSAGE_MAX_BYTES = ENCODED_MAX_BYTES + 64 * 1024
+"""A body and its headers. NATS takes 1 MiB unless its `max_payload` says less."""
 WINDOW_S = 120.0
 """Of message ids, JetStream's own default."""
 
@@ -41,6 +43,10 @@ class JetStreamLog:
             await self.client.close()
 
     async def _ensure_stream(self) -> None:
+        if self.client.max_payload < MESSAGE_MAX_BYTES:
+            raise StoreUnavailable(
+                f"the server takes messages of {self.client.max_payload} bytes: max_payload must be 1MB"
+            )
         try:
             info = await answered(self.js.stream_info(self.place.stream))
         except NotFoundError:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from uplink.receiver.storage import StoreUnavailable
+from uplink.receiver.storage import StoreUnavailable, in_words
 
 log = logging.getLogger(__name__)
 
@@ -97,20 +97,16 @@ async def connect(place: NatsPlace) -> Client:
             await client.connect(place.servers, **options)
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         await client.close()
-        raise StoreUnavailable(f"{place.shown}: {_words(error)}") from error
+        raise StoreUnavailable(f"{place.shown}: {in_words(error)}") from error
     return client
 
 
 async def _on_error(error: Exception) -> None:
-    log.debug("nats: %s", _words(error))
+    log.debug("nats: %s", in_words(error))
 
 
 async def _on_return() -> None:
     log.warning("the connection to NATS is back")
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 async def answered(work: Awaitable[_T], *passed: type[Exception]) -> _T:
@@ -120,4 +116,4 @@ async def answered(work: Awaitable[_T], *passed: type[Exception]) -> _T:
     except (nats.errors.Error, OSError, TimeoutError) as error:
         if isinstance(error, (NotFoundError, *passed)):
             raise
-        raise StoreUnavailable(_words(error)) from error
+        raise StoreUnavailable(in_words(error)) from error

@@ -30,6 +30,7 @@ from uplink.receiver.storage import (
     StoreUnavailable,
     Total,
     TotalsQuery,
+    in_words,
 )
 from uplink.receiver.storage.pg_booking import book
 from uplink.receiver.storage.pg_schema import POSITIONS_LOCK, SCHEMA, migrate
@@ -72,13 +73,13 @@ class PostgresStore:
                 url, min_size=0, max_size=CONNECTIONS, command_timeout=COMMAND_S, server_settings=_SETTINGS
             )
         except (*_FAULTS, ValueError) as error:
-            raise StoreUnavailable(f"{shown(url)}: {_words(error)}") from error
+            raise StoreUnavailable(f"{shown(url)}: {in_words(error)}") from error
         try:
             async with pool.acquire() as connection:
                 await migrate(connection)
         except (*_FAULTS, StoreUnavailable) as error:
             await pool.close()
-            raise StoreUnavailable(f"{shown(url)}: {_words(error)}") from error
+            raise StoreUnavailable(f"{shown(url)}: {in_words(error)}") from error
         return cls(pool)
 
     async def close(self) -> None:
@@ -163,7 +164,7 @@ class PostgresStore:
             async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
                 return await work(connection)
         except _FAULTS as error:
-            raise StoreUnavailable(_words(error)) from error
+            raise StoreUnavailable(in_words(error)) from error
 
 
 async def _again(connection: Any, incoming: Incoming) -> Appended:
@@ -175,10 +176,6 @@ async def _again(connection: Any, incoming: Incoming) -> Appended:
             if attempt == TRIES - 1:
                 raise
     raise AssertionError("a loop that returns or raises")
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def shown(url: str) -> str:
