@@ -9,12 +9,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from nats.js.errors import NotFoundError
 
 from tests.uplink.receiver.jetstream import NatsServer
 from tests.uplink.receiver.storages import booking, settled
 from tests.uplink.receiver.test_booking import incoming
 from uplink.receiver.consume import KIND, Consumer, StoreBooks, Unbooked, running
-from uplink.receiver.placing import Placement
+from uplink.receiver.placing import Append, Conflict, Duplicate, Placement
 from uplink.receiver.storage import Incoming, Storage, StoreUnavailable, TotalsQuery
 from uplink.receiver.storage.jetstream import JetStreamStore
 from uplink.receiver.storage.opening import open_storage
@@ -47,6 +48,14 @@ async def test_what_is_logged_is_booked_in_order(nats_server: NatsServer, tmp_pa
             await settled(log, "site-1")
             await settled(log, "site-2")
         assert await numbers(books) == await numbers(books, "site-2") == list(range(1, 10))
+
+
+async def acknowledged(log: JetStreamStore, name: str) -> int:
+    """The last message up to which the consumer has acknowledged all."""
+    try:
+        return (await log.log.js.consumer_info("PEGCOUNT", name)).ack_floor.stream_seq  # type: ignore[union-attr]
+    except NotFoundError:
+        return 0
 
 
 class Dying(StoreBooks):
@@ -131,6 +140,41 @@ async def test_d1b_what_the_log_has_lost_is_said_and_holds_up_nobody_else(
         assert [record.levelname for record in caplog.records].count("ERROR") == 1
 
 
+async def test_d1b_what_the_log_has_lost_and_the_site_sends_again_is_booked(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with log_and_books(nats_server, tmp_path / "b.db") as (log, books):
+        for first in (1, 3, 5):
+            await log.append(incoming("site-1", "original", first, 2))
+        await log.log.js.delete_msg("PEGCOUNT", 2)
+        for name, first, length in (("original", 3, 1), ("original", 4, 1), ("twin", 2, 4)):
+            again = await log.append(incoming("site-1", name, first, length))
+            assert isinstance(again.placement, Duplicate) == (name == "original")
+        await log.append(incoming("site-1", "original", 7, 3))
+        async with booking(log):
+            await settled(log, "site-1")
+        assert await numbers(books) == list(range(1, 10))
+
+
+async def test_a_site_that_sends_again_what_was_taken_out_of_the_log_is_told_the_same(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with log_and_books(nats_server, tmp_path / "b.db") as (log, books), booking(log):
+        for seq in range(1, 7):
+            await log.append(incoming("site-1", "original", seq, 1))
+        await log.log.forget_before("site-1", 6)
+        for first, length in ((1, 9), (1, 6), (2, 3), (1, 1), (7, 3)):
+            appended = await log.append(incoming("site-1", "original", first, length))
+            assert appended.placement == (Append(6) if length == 9 else Duplicate())
+        assert isinstance((await log.append(incoming("site-1", "twin", 4, 6))).placement, Conflict)
+        await settled(log, "site-1")
+        async with asyncio.timeout(5):
+            while (await log.log.js.consumer_info("PEGCOUNT", "books")).num_pending:
+                await asyncio.sleep(0.02)
+        assert await numbers(books) == list(range(1, 10))
+        assert await log.get(KIND, "site-1") is None
+
+
 async def test_a_message_that_no_receiver_wrote_is_passed_over(nats_server: NatsServer, tmp_path: Path) -> None:
     async with log_and_books(nats_server, tmp_path / "b.db") as (log, books):
         await log.log.js.publish("m.00.x", b"rubbish")
@@ -177,7 +221,7 @@ async def test_a_heartbeat_that_comes_again_behind_later_events_is_no_conflict(
             async with booking(log, name):
                 await settled(log, "site-1")
                 async with asyncio.timeout(5):
-                    while (await log.log.js.consumer_info("PEGCOUNT", name)).ack_floor.stream_seq < 3:  # type: ignore[union-attr]
+                    while await acknowledged(log, name) < 3:
                         await asyncio.sleep(0.02)
         assert await numbers(books) == list(range(1, 10))
         assert await log.get(KIND, "site-1") is None

@@ -5,6 +5,8 @@ Laws
   (Nats-Expected-Last-Subject-Sequence). So receivers share nothing but the log, and two that race cannot both win.
 - What is remembered of a site only saves a question. An append proves it by its condition; any other answer is given on what
   the log says now.
+- A batch of the past that the log does not hold any more (it was booked and taken out, or is lost) is logged once more,
+  changes nothing of how its site stands, and is left to the books to place.
 - The stream refuses when it is full (discard new), and forgets nothing by itself: one that would is not used.
 - That an acknowledged batch outlives a power cut is the server's part: `sync_interval: always`, and replicas.
 
@@ -36,7 +38,17 @@ from uplink.receiver.storage import (
 )
 from uplink.receiver.storage.jetstream_log import JetStreamLog
 from uplink.receiver.storage.kv_documents import KvDocuments
-from uplink.receiver.storage.logged import Mark, advance, headers_of, mark_of, message_id, placed, states, subject
+from uplink.receiver.storage.logged import (
+    Mark,
+    advance,
+    headers_of,
+    is_beyond_memory,
+    mark_of,
+    message_id,
+    placed,
+    states,
+    subject,
+)
 from uplink.receiver.storage.nats_place import OVERTAKEN, answered
 
 RACES_MAX = 20
@@ -97,27 +109,39 @@ class JetStreamStore(KvDocuments):
     async def _append_to_read(self, incoming: Incoming, known_as: str) -> Appended | None:
         last = await self.log.last(incoming.site)
         seq, marks = (last.seq, last.marks) if last else (0, [])
-        placement = placed(marks, incoming, await self._chains(incoming, marks))
+        chains = await self._chains(incoming, marks)
+        mark = mark_of(marks, incoming.head.epoch)
+        beyond = is_beyond_memory(mark, incoming.head, chains)
+        placement = Duplicate() if beyond else placed(mark, incoming, chains)
         if isinstance(placement, Append):
             return await self._publish(incoming, placement, seq, marks, known_as)
+        if isinstance(placement, Duplicate) and (beyond or await self._is_lost(incoming, mark)):
+            return await self._publish(incoming, placement, seq, marks, "")
         self._remember(incoming.site, seq, marks)
-        return _appended(incoming, placement, mark_of(marks, incoming.head.epoch).acked_through)
+        return _appended(incoming, placement, mark.acked_through)
+
+    async def _is_lost(self, incoming: Incoming, mark: Mark) -> bool:
+        """Whether the log lacks any of a batch that ends before the site's last one began."""
+        head = incoming.head
+        return head.first <= head.last < mark.first and not await self.log.holds(incoming.site, head)
 
     async def _chains(self, incoming: Incoming, marks: list[Mark]) -> dict[int, bytes]:
+        """As `placed` wants them; one that the log does not hold any more is left out."""
         epoch = incoming.head.epoch
         mark = mark_of(marks, epoch)
         chains = mark.chains()
         for number in asked(mark.acked_through, incoming.head) - chains.keys():
             holding = await self.log.holding(incoming.site, epoch, number)
-            chains[number] = holding.chain_at(number) if holding and holding.head.epoch == epoch else b""
+            if holding and holding.head.epoch == epoch and (chain := holding.chain_at(number)):
+                chains[number] = chain
         return chains
 
     async def _publish(
-        self, incoming: Incoming, placement: Append, seq: int, marks: list[Mark], known_as: str
+        self, incoming: Incoming, placement: Append | Duplicate, seq: int, marks: list[Mark], known_as: str
     ) -> Appended | None:
         """None where another message stands last by now, or where one of that id came within the window. That one may have
         been lost since: what the log says decides, and the next try goes without an id."""
-        after = advance(marks, incoming, placement)
+        after = advance(marks, incoming, placement) if isinstance(placement, Append) else marks
         headers = headers_of(incoming, after) | {api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(seq)}
         if known_as:
             headers[api.Header.MSG_ID.value] = known_as

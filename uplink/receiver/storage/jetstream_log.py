@@ -6,7 +6,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
-from uplink.batch import ENCODED_MAX_BYTES, BatchError
+from uplink.batch import ENCODED_MAX_BYTES, BatchError, Head
 from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.storage.logged import Logged, read, subject
 from uplink.receiver.storage.nats_place import NatsPlace, answered, connect, parse
@@ -96,6 +96,18 @@ class JetStreamLog:
             else:
                 best, high = found or best, middle
         return best
+
+    async def holds(self, site: str, head: Head) -> bool:
+        """Whether messages that follow each other hold all events of the range of `head`."""
+        expected = head.first
+        found = await self.holding(site, head.epoch, expected)
+        while found is not None and expected <= head.last:
+            if found.head.epoch == head.epoch and found.head.last >= found.head.first:
+                if found.head.first > expected:
+                    return False
+                expected = max(expected, found.head.last + 1)
+            found = await self.next(site, found.seq + 1)
+        return expected > head.last
 
     async def forget_before(self, site: str, seq: int) -> None:
         """Take the site's messages before `seq` out of the log."""

@@ -112,10 +112,19 @@ def mark_of(marks: Sequence[Mark], epoch: str) -> Mark:
     return next((mark for mark in marks if mark.epoch == epoch), unknown)
 
 
-def placed(marks: Sequence[Mark], incoming: Incoming, chains: Mapping[int, bytes]) -> Placement:
-    """`chains` has what `placing.asked` says; a value that is empty was not to be had, and equals nothing."""
-    acked = mark_of(marks, incoming.head.epoch).acked_through
-    return place(acked, incoming.head, [event.body for event in incoming.events], chains.__getitem__)
+def is_beyond_memory(mark: Mark, head: Head, chains: Mapping[int, bytes]) -> bool:
+    """Whether a batch of events ends before what was reached, and the log does not know the chain there any more, nor another
+    one before it: `chains` has what it knows of what `placing.asked` says."""
+    if not head.first <= head.last < mark.acked_through or head.last in chains:
+        return False
+    return chains.get(head.first - 1, head.prev) == head.prev
+
+
+def placed(mark: Mark, incoming: Incoming, chains: Mapping[int, bytes]) -> Placement:
+    """`chains` as above, and not beyond memory. The value before the batch may be left out where the one at its end, or where
+    the platform stands, is known: that one commits to it."""
+    known = {incoming.head.first - 1: incoming.head.prev, **chains}
+    return place(mark.acked_through, incoming.head, [event.body for event in incoming.events], known.__getitem__)
 
 
 def advance(marks: Sequence[Mark], incoming: Incoming, placement: Append) -> list[Mark]:
