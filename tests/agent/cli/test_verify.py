@@ -80,6 +80,7 @@ def test_an_export_is_verified_without_configuration_and_is_the_same_twice(confi
     for name in ("one.gz", "two.gz"):
         assert pegcount("export", "--config", config, "--from", "2026-11-21", "-o", tmp_path / name).status == 0
     assert (tmp_path / "one.gz").read_bytes() == (tmp_path / "two.gz").read_bytes()
+    assert (tmp_path / "one.gz").stat().st_mode & 0o777 == 0o600
     done = pegcount("verify", "--config", tmp_path / "there-is-none", tmp_path / "one.gz")
     assert done.status == 0
     assert "events 6 to 8" in done.out
