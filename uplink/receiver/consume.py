@@ -143,12 +143,20 @@ class Consumer:
         for (logged, batch), placement in zip(entries, placements, strict=True):
             if isinstance(placement, Gap | Conflict):
                 await self._out_of_turn(logged, batch)
-        for message in messages:
+        for message in messages[:-1]:
             await message.ack()
+        for message in messages[-1:]:
+            await message.ack_sync()
         self._in_hand = []
-        if self._trim:
-            for site, last in {logged.site: logged.seq for logged, _ in entries}.items():
-                await self._origin.forget_before(site, last)
+        if self._trim and entries:
+            await self._forget({logged.site: logged.seq for logged, _ in entries})
+
+    async def _forget(self, booked: dict[str, int]) -> None:
+        """Of each site what is before its message, and before the first that any consumer of this name still has in hand."""
+        info = await self._origin.js.consumer_info(self._origin.place.stream, self._name)
+        floor = info.ack_floor.stream_seq if info.ack_floor else 0
+        for site, seq in booked.items():
+            await self._origin.forget_before(site, min(seq, floor + 1))
 
     async def _out_of_turn(self, logged: Logged, batch: Incoming) -> None:
         """Book what must come before, from the log, and then the batch."""
