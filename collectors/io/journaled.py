@@ -15,15 +15,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import msgspec
 from msgspec import Struct
 
 from collectors.contract import Batch, Context, Probe, Sink, SourceUnavailable
-from collectors.io.cadence import Cadence
 from collectors.io.datagrams import Datagrams, kernel_drops, open_datagrams, receive_buffer_bytes
 from collectors.io.journal import Journal, Position
 from collectors.io.listeners import Listener, Tls, open_listener, tls_context
 from collectors.io.origin import RESTART, Origin, length_behind_origin, packed, split
+from collectors.io.resuming import Cadence, Checkpoints
 from collectors.io.segment import OwnLength
 from collectors.io.server import COUNTERS as SERVER_COUNTERS
 from collectors.io.server import StreamServer
@@ -82,17 +81,6 @@ class Ears(Struct, frozen=True, kw_only=True):
     check: Callable[[Listener], None]
 
 
-class Checkpoint(Struct, frozen=True, array_like=True):
-    version: int
-    position: Position
-    state: bytes
-
-
-VERSION = 1
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Checkpoint).decode
-
-
 class JournaledCollector:
     """`make_stream` gives the stream that the source's configuration asks for, as it is before anything was fed."""
 
@@ -101,6 +89,7 @@ class JournaledCollector:
         self._context = context
         self._make_stream = make_stream
         self._stream = make_stream()
+        self._checkpoints: Checkpoints[Position] = Checkpoints(Position)
         self._journal: Journal | None = None
         self._sockets: list[socket.socket] = []
         self._servers: list[StreamServer] = []
@@ -125,7 +114,7 @@ class JournaledCollector:
         try:
             opened = self._open_sockets()
             known = self._resume(checkpoint)
-            self._journal = self._open_journal(known.position if known else None)
+            self._journal = self._open_journal(known)
             self._serve(self._journal, opened)
             self._pause(not self._announced())
             self._receive_all()
@@ -168,20 +157,14 @@ class JournaledCollector:
             self._has_announced = self._journal.append(packed(RESTART, "", 0), self._now_us())
         return self._has_announced
 
-    def _resume(self, checkpoint: bytes | None) -> Checkpoint | None:
-        """The state at the last checkpoint. Where its bytes are of another version, the whole journal is read again
-        without it: what stood in the state is calls in progress, and what has been handed in keeps its key."""
+    def _resume(self, checkpoint: bytes | None) -> Position | None:
+        """Where the last checkpoint stands, its state restored; None where the whole journal is to be read."""
         if not checkpoint:
             return None
-        try:
-            known = _decode(checkpoint)
-            if known.version != VERSION:
-                raise ValueError(f"checkpoint version {known.version}")
-            self._stream.restore(known.state)
-        except (msgspec.DecodeError, ValueError):
+        known = self._checkpoints.restored(checkpoint, self._stream.restore)
+        if known is None:
             self._counters["resumed_without_state"] += 1
             self._stream = self._make_stream()
-            return None
         return known
 
     def _open_journal(self, start: Position | None) -> Journal:
@@ -282,7 +265,7 @@ class JournaledCollector:
             server.cut(connections)
 
     def _checkpoint(self, position: Position) -> bytes:
-        return _encode(Checkpoint(VERSION, position, self._stream.snapshot()))
+        return self._checkpoints.write(position, self._stream.snapshot())
 
     async def _read_on(self) -> None:
         """Feed what the journal holds, up to a batch; where it holds nothing, wait for news or a second."""

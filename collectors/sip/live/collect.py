@@ -14,11 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-import msgspec
-from msgspec import Struct
-
 from collectors.contract import Batch, Probe, Sink, SourceError
-from collectors.io.cadence import Cadence
+from collectors.io.resuming import Cadence, Checkpoints
 from collectors.sip.live.source import Frame, PacketSource
 from collectors.sip.live.stream import LiveStream, slices
 from collectors.sip.packets import SipPacket
@@ -34,17 +31,6 @@ LEAVE_S = 5.0
 """How long the last checkpoint may take: a ledger without room must not hold up the end."""
 
 
-class Checkpoint(Struct, frozen=True, array_like=True):
-    version: int
-    position: bytes
-    state: bytes
-
-
-VERSION = 1
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Checkpoint).decode
-
-
 class LiveCollector:
     """`make_stream` gives the dissector and tracker that the source's configuration asks for."""
 
@@ -52,6 +38,7 @@ class LiveCollector:
         self._source = source
         self._make_stream = make_stream
         self._stream = make_stream()
+        self._checkpoints: Checkpoints[bytes] = Checkpoints(bytes)
         self._counters = {"resumed_without_state": 0}
         self._fed_at = time.monotonic()
 
@@ -59,25 +46,19 @@ class LiveCollector:
         """Collect until cancelled. Raises what the source raises: SourceUnavailable, SourceMisconfigured."""
         known = self._resume(checkpoint)
         try:
-            await self._source.open(known.position if known else None)
-            await self._process(sink, None if known else self._checkpoint(self._source.position))
+            await self._source.open(known)
+            await self._process(sink, None if known is not None else self._checkpoint(self._source.position))
         finally:
             await self._source.close()
 
-    def _resume(self, checkpoint: bytes | None) -> Checkpoint | None:
-        """The state at the last checkpoint. Where its bytes are of another version, what the source still has is taken
-        again without it: what stood in the state is calls in progress, and what has been handed in keeps its key."""
+    def _resume(self, checkpoint: bytes | None) -> bytes | None:
+        """Where the last checkpoint stands, its state restored; None where what the source still has is to be taken again."""
         if not checkpoint:
             return None
-        try:
-            known = _decode(checkpoint)
-            if known.version != VERSION:
-                raise ValueError(f"checkpoint version {known.version}")
-            self._stream.restore(known.state)
-        except (msgspec.DecodeError, ValueError):
+        known = self._checkpoints.restored(checkpoint, self._stream.restore)
+        if known is None:
             self._counters["resumed_without_state"] += 1
             self._stream = self._make_stream()
-            return None
         return known
 
     async def _process(self, sink: Sink, checkpoint: bytes | None) -> None:
@@ -111,7 +92,7 @@ class LiveCollector:
                 await source.release(kept)
 
     def _checkpoint(self, position: bytes) -> bytes:
-        return _encode(Checkpoint(VERSION, position, self._stream.snapshot()))
+        return self._checkpoints.write(position, self._stream.snapshot())
 
     async def _leave(self, sink: Sink) -> None:
         records, rejects = self._stream.drain()

@@ -22,9 +22,9 @@ import asyncio, base64, json, os, sys, time
 from pathlib import Path
 from collectors.contract import Context
 from collectors.hep.kind import KIND
-from collectors.io import cadence
+from collectors.io import resuming
 
-cadence.SNAPSHOT_S = 0.1
+resuming.SNAPSHOT_S = 0.1
 folder, descriptor = Path(sys.argv[1]), int(sys.argv[2])
 ledger = os.open(folder / "ledger", os.O_RDWR | os.O_APPEND | os.O_CREAT)
 

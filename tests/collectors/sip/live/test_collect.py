@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.contract import SourceUnavailable
-from collectors.io import cadence
+from collectors.io import resuming
 from collectors.sip.dissect import Dissector
 from collectors.sip.join import join
 from collectors.sip.limits import Limits
@@ -80,7 +80,7 @@ async def test_a_call_that_has_ended_is_handed_in_though_nothing_follows() -> No
 async def test_killed_in_the_midst_it_goes_on_at_its_checkpoint_and_no_call_is_lost_or_doubled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cadence, "SNAPSHOT_BYTES", 2_000)
+    monkeypatch.setattr(resuming, "SNAPSHOT_BYTES", 2_000)
     half = len(PACKETS) - 12
     source, before, after = Memory(live(PACKETS[:half]), at_once=7), Kept(), Kept()
     async with running(source, before):
