@@ -1,5 +1,6 @@
 """What every storage's documents must do: one set of checks for all of them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -67,10 +68,26 @@ async def check_any_text_is_a_key(store: Documents) -> None:
     assert len(await store.listed("kind.of/its own")) == len(keys) - 1
 
 
+async def check_a_long_list_is_whole_every_time(store: Documents) -> None:
+    """Also just after its last document was put, and page by page, with deleted ones between."""
+    keys = [f"{n:04d}" for n in range(450)]
+    await asyncio.gather(*(store.put("seen", key, key.encode()) for key in keys))
+    await asyncio.gather(*(store.delete("seen", key) for key in keys[::9]))
+    kept = [key for n, key in enumerate(keys) if n % 9]
+    for _ in range(5):
+        assert [each.key for each in await store.listed("seen")] == kept
+    paged: list[str] = []
+    while page := await store.listed("seen", paged[-1] if paged else "", 70):
+        assert len(page) == min(70, len(kept) - len(paged))
+        paged += [each.key for each in page]
+    assert paged == kept
+
+
 CHECKS: list[Callable[[Documents], Awaitable[None]]] = [
     check_kept_by_kind_and_key,
     check_changed_by_one_at_a_time,
     check_a_revision_never_comes_back,
     check_listed_in_order_and_by_page,
+    check_a_long_list_is_whole_every_time,
     check_any_text_is_a_key,
 ]
