@@ -180,7 +180,7 @@ class Machine(RuleBasedStateMachine):
     @rule(crash_after=st.none() | st.integers(0, 200))
     def new_epoch(self, crash_after: int | None) -> None:
         if self.numbering.epoch.n < 4:
-            self.transaction(lambda: outbox._begin_epoch(self.db, self.ledger, "conflict"), crash_after)
+            self.transaction(lambda: outbox.renew(self.db, self.ledger, "conflict"), crash_after)
 
     @precondition(lambda self: self.numbering.line > 20)
     @rule(crash_after=st.none() | st.integers(0, 100))
