@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Struct
 from yarl import URL
 
+from uplink.durable import OWNER_ONLY, sync_folder, write_aside
 from uplink.enrolment import Enrolled, decoded_key
 from uplink.keys import KeyUnusable, PrivateKey
 from uplink.line import CredentialsUnreadable
@@ -150,14 +151,6 @@ def signature(key: PrivateKey, method: str, url: str, headers: Mapping[str, str]
 def write_durably(path: Path, content: bytes) -> None:
     """The whole of it or what was there before, and durable on return; for its owner's eyes. Raises OSError."""
     aside = path.with_name(path.name + ".new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_aside(aside, content, OWNER_ONLY)
     aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

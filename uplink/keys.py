@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from uplink.durable import OWNER_ONLY, sync_folder, write_aside
+
 PUBLIC_BYTES = 32
 KEY_FILE_MAX_BYTES = 4096
 """A PEM of this kind has 119 octets."""
@@ -65,21 +67,12 @@ class PrivateKey:
         """Durable on return, and whole or not there; never over another one. Raises OSError."""
         pem = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         aside = path.with_name(path.name + ".new")
-        aside.unlink(missing_ok=True)
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
+        write_aside(aside, pem, OWNER_ONLY)
         try:
             os.link(aside, path)
         finally:
             aside.unlink()
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
 
     def sign(self, message: bytes) -> bytes:
         return self.key.sign(message)

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -56,10 +55,6 @@ def check_done(done: object, otherwise: str) -> None:
 
 def day_of(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d}"
-
-
-def wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def a_site(_context: click.Context, _param: click.Parameter, value: str) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from agent.cli.at_store import all_of, at_store, check_done, day_of, store_option, wall_ms
+from agent.cli.at_store import all_of, at_store, check_done, day_of, store_option
 from agent.cli.common import EX_CONFIG, in_words
 from uplink.receiver.fleet import operators
 from uplink.receiver.fleet.operators import ROLES, Operator, Password
 from uplink.receiver.storage import Documents
+from uplink.uploader import wall_clock_ms
 
 
 def _name(_context: click.Context, _param: click.Parameter, value: str) -> str:
@@ -47,7 +48,7 @@ def operator() -> None:
 @name_argument
 def add_operator(store: str, role: operators.Role, password_file: str, name: str) -> None:
     """Let NAME log in, with a password of at least 12 characters."""
-    made = Operator(name=name, role=role, password=_password(password_file), changed_ms=wall_ms())
+    made = Operator(name=name, role=role, password=_password(password_file), changed_ms=wall_clock_ms())
     check_done(at_store(store, lambda documents: operators.save(documents, made, 0)), f"there is an operator {name}")
 
 
@@ -72,7 +73,7 @@ def change_password(store: str, password_file: str, name: str) -> None:
         found = await operators.find(documents, name)
         if found is None:
             return False
-        changed = msgspec.structs.replace(found[0], password=password, changed_ms=wall_ms())
+        changed = msgspec.structs.replace(found[0], password=password, changed_ms=wall_clock_ms())
         return await operators.save(documents, changed, found[1])
 
     check_done(at_store(store, change), f"there is no operator {name}")

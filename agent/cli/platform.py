@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from agent.cli.at_store import a_site, all_of, at_store, check_done, day_of, store_option, wall_ms
+from agent.cli.at_store import a_site, all_of, at_store, check_done, day_of, store_option
 from agent.cli.common import EX_CONFIG, in_words
 from agent.cli.operators import operator
 from agent.cli.platform_policy import policy
@@ -25,6 +25,7 @@ from uplink.receiver.enrolling import KIND as TOKEN
 from uplink.receiver.enrolling import USES_MAX, Token
 from uplink.receiver.storage import Documents
 from uplink.receiver.tokens import token_hash
+from uplink.uploader import wall_clock_ms
 
 TOKEN_BYTES = 32
 DAY_MS = 86_400_000
@@ -62,7 +63,7 @@ def token() -> None:
 @click.option("--label", default="", metavar="TEXT", help="What it is for; shown in the list.")
 def add_token(store: str, provider: str, site: str, uses: int, days: int, label: str) -> None:
     """Make a token and print it. It is kept as its SHA-256 only: it cannot be shown again."""
-    made, now_ms = secrets.token_urlsafe(TOKEN_BYTES), wall_ms()
+    made, now_ms = secrets.token_urlsafe(TOKEN_BYTES), wall_clock_ms()
     expires_ms = now_ms + days * DAY_MS
     kept = Token(provider=provider, site=site, uses_left=uses, expires_ms=expires_ms, label=label, made_ms=now_ms)
     at_store(store, lambda documents: documents.put(TOKEN, token_hash(made), msgspec.json.encode(kept), 0))
@@ -121,7 +122,7 @@ def list_agents(store: str, site: str) -> None:
 @click.argument("key")
 def revoke_agent(store: str, key: str) -> None:
     """Take a key's right to report, for good. The machine can be enrolled again with a new token."""
-    changed = at_store(store, lambda documents: Agents(documents).change(key, "revoked", wall_ms()))
+    changed = at_store(store, lambda documents: Agents(documents).change(key, "revoked", wall_clock_ms()))
     check_done(changed is not None, f"there is no key {key}")
 
 

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from uplink.destinations.file_forms import FormName, FormUnreadable, Shape
 from uplink.destinations.settings import TakerSettings
+from uplink.durable import sync_folder, write_aside
 from uplink.taker import Event, Failed, Limits, Outcome, Taken
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -50,7 +51,7 @@ class Files:
             if fresh:
                 self._write(self._shape.name(fresh), self._shape.content(fresh))
             else:
-                _sync(self._folder)  # of an earlier rename, perhaps
+                sync_folder(self._folder)  # of an earlier rename, perhaps
         except FormUnreadable as error:
             return Failed(code="folder_unusable", detail=str(error), slow=True)
         except OSError as error:
@@ -71,21 +72,9 @@ class Files:
 
     def _write(self, name: str, content: bytes) -> None:
         aside = self._folder / self._shape.aside
-        aside.unlink(missing_ok=True)
-        with aside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_aside(aside, content)
         aside.rename(self._folder / name)
-        _sync(self._folder)
+        sync_folder(self._folder)
 
     async def close(self) -> None:
         """Nothing is kept open."""
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import resource
 import ssl
-import time
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -23,6 +22,7 @@ from uplink.receiver.limits import Limits
 from uplink.receiver.storage import Storage
 from uplink.receiver.storage.opening import open_storage
 from uplink.receiver.tokens import Tokens
+from uplink.uploader import wall_clock_ms
 
 SHUTDOWN_S = 5.0
 """How long requests in flight may take to end."""
@@ -108,10 +108,6 @@ class RunningReceiver:
         await self.store.close()
 
 
-def _wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 async def serve(settings: ReceiverSettings) -> RunningReceiver:
     """Raises StoreUnavailable for the database, OSError for the address, CredentialsUnreadable for a destination, and
     what `ReceiverSettings.tls` raises."""
@@ -120,7 +116,7 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     secure = tls is not None or settings.behind_proxy
     gate = Gate(settings.limits, settings.behind_proxy)
     try:
-        app = make_app(store, settings.tokens, _wall_clock_ms, gate, settings.public_url, secure, settings.forwards)
+        app = make_app(store, settings.tokens, wall_clock_ms, gate, settings.public_url, secure, settings.forwards)
     except CredentialsUnreadable:
         await store.close()
         raise

@@ -1,0 +1,29 @@
+"""Files that are whole or not there, also after a power cut: written aside, synced, given their name, and the folder synced.
+
+Law: each step may be the last one before a crash; what then lies aside is written over or taken away by the next attempt.
+"""
+
+import os
+from pathlib import Path
+
+OWNER_ONLY = 0o600
+
+
+def write_aside(aside: Path, content: bytes, mode: int = 0o666) -> None:
+    """A new file with what it is to hold, durable but for its name; what an earlier attempt left there goes. Raises
+    OSError."""
+    aside.unlink(missing_ok=True)
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in it durable. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
