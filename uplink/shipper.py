@@ -60,9 +60,11 @@ class Platform(Destination, Protocol):
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """`interval_ms` caps every wait; `max_events` and `max_bytes` (before gzip) bound a batch."""
+    """`interval_ms` caps every wait; `max_events` and `max_bytes` (before gzip) bound a batch. `longest_ms`: how far apart
+    regular uploads may be, which the platform is told (0: as `interval_ms`)."""
 
     interval_ms: int = 900_000
+    longest_ms: int = 0
     max_events: int = EVENTS_MAX
     max_bytes: int = 4 * 1024 * 1024
 
@@ -283,7 +285,7 @@ class _Run:
             backlog=waiting.count,
             oldest_s=waiting.oldest_ms // 1000,
             newest_s=waiting.newest_ms // 1000,
-            interval_s=self.shipper.pace.interval_ms // 1000,
+            interval_s=(self.shipper.pace.longest_ms or self.shipper.pace.interval_ms) // 1000,
             clock_offset_s=int(self.shipper.clock_offset_ms / 1000),
         )
         return msgspec.structs.replace(batch, headers={**batch.headers, status.FIELD: status.write(told)})

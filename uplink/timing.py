@@ -7,17 +7,17 @@ Laws
 """
 
 import hashlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from msgspec import Struct
 
-from uplink import window
+from uplink import cron, window
+from uplink.cron import Cron
 from uplink.window import Window
 
 OWN_SHARE = 0.9
@@ -48,13 +48,13 @@ class Timing(Struct, frozen=True, kw_only=True):
     def trigger(self, random: Random | None = None) -> Any:
         """Raises ValueError where `cron` is no cron expression, KeyError where there is no such time zone."""
         if self.cron:
-            return self._later(CronTrigger.from_crontab(self.cron, ZoneInfo(self.timezone)), random)
+            return self._later(_Instants(self._cron().first), random)
         return self._later(IntervalTrigger(seconds=self.interval_s, timezone=UTC), random)
 
     def opening(self, random: Random) -> Any:
         """The trigger of the window's openings; None without a window."""
         opened = self.hours()
-        return self._later(_Openings(opened), random) if opened else None
+        return self._later(_Instants(opened.next_opening), random) if opened else None
 
     def _later(self, inner: Any, random: Random | None) -> "Later":
         return Later(inner, self.own_s(), self.jitter_s * (1 - OWN_SHARE), random or Random())
@@ -62,22 +62,27 @@ class Timing(Struct, frozen=True, kw_only=True):
     def hours(self) -> Window | None:
         return window.parse(self.window, self.timezone) if self.window else None
 
+    def _cron(self) -> Cron:
+        return cron.parse(self.cron, self.timezone)
+
     def interval_ms(self) -> int:
         """The upload interval, which caps the back-off: with `cron`, the time between its next two times."""
-        if not self.cron:
-            return int(self.interval_s * 1000)
-        trigger = CronTrigger.from_crontab(self.cron, ZoneInfo(self.timezone))
-        first = trigger.get_next_fire_time(None, datetime.now(UTC))
-        second = trigger.get_next_fire_time(first, first) if first else None
-        return int((second - first).total_seconds() * 1000) if first and second else 86_400_000
+        return int(1000 * next(self._gaps_s()))
+
+    def longest_ms(self) -> int:
+        """Between two regular times at most: with `cron` there may be nights and weekends without any."""
+        return int(1000 * max(self._gaps_s()))
+
+    def _gaps_s(self) -> Iterator[float]:
+        return self._cron().gaps_s(datetime.now(UTC)) if self.cron else iter([self.interval_s])
 
 
-class _Openings(BaseTrigger):  # type: ignore[misc]  # APScheduler 3 has no types
-    def __init__(self, hours: Window) -> None:
-        self._hours = hours
+class _Instants(BaseTrigger):  # type: ignore[misc]  # APScheduler 3 has no types
+    def __init__(self, first_after: Callable[[datetime], datetime | None]) -> None:
+        self._first_after = first_after
 
-    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
-        return self._hours.next_opening(now)
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime | None:
+        return self._first_after(now)
 
 
 class Later(BaseTrigger):  # type: ignore[misc]

@@ -133,7 +133,7 @@ KEYS: dict[str, str] = {
     "uplink.token": "The bearer token, where the machine is not enrolled. Better in a file of its own: `token_file`.",
     "uplink.token_file": "A file whose first line is the token. Read at the start; never shown.",
     "uplink.interval_s": "Seconds from one upload to the next.",
-    "uplink.cron": "Five fields of cron in the site's time zone, instead of `interval_s`.",
+    "uplink.cron": "Five fields as in crontab(5) (0 and 7 are Sunday), in the site's time zone, instead of `interval_s`.",
     "uplink.stream": "Besides, upload within a second of whatever is new. Regular uploads then are heartbeats, mostly.",
     "uplink.window": (
         "Hours of the site's time in which events are sent, such as `22:00-06:00`; heartbeats still are outside them, and "

@@ -8,7 +8,6 @@ import ipaddress
 import zoneinfo
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path as FilePath
 from stat import S_ISDIR
@@ -20,10 +19,10 @@ from agent.config.findings import Fault, Path, dotted
 from agent.config.tables import Config, Destination, Ledger, Source
 from agent.config.wording import near_miss
 from agent.metering.catalogue import FEATURES
+from uplink.cron import parse as parse_cron
 from uplink.destinations import PegcountSettings
 from uplink.destinations.files import FilesSettings
 from uplink.identity import ENROLMENT, identity_folder
-from uplink.timing import Timing
 from uplink.window import parse as parse_window
 
 SOURCE_NAME_IS = "a source's records are kept under its name, so each needs its own"
@@ -290,9 +289,7 @@ def _cron(cron: str, timezone: str, path: Path) -> Iterator[Fault]:
     if not cron or timezone not in _zones():
         return
     try:
-        first = Timing(cron=cron, timezone=timezone, jitter_s=0).trigger().get_next_fire_time(None, datetime.now(UTC))
-        if first is None:
-            yield Fault(path=path, message=f'`{dotted(path)}`: "{cron}" is a time that never comes')
+        parse_cron(cron, timezone)
     except ValueError as error:
         yield Fault(
             path=path,

@@ -93,7 +93,12 @@ class Agent:
         assert settings is not None
         timing = _timing(settings, self.config.site)
         max_bytes = bounded(settings.max_bytes, settings.max_kbit_s)
-        pace = Pace(max_events=settings.max_events, max_bytes=max_bytes, interval_ms=timing.interval_ms())
+        pace = Pace(
+            interval_ms=timing.interval_ms(),
+            longest_ms=timing.longest_ms(),
+            max_events=settings.max_events,
+            max_bytes=max_bytes,
+        )
         shipper = Shipper(
             PLATFORM, self.outbox, platform, pace, status=self._status, platform_keys=platform.platform_keys
         )
