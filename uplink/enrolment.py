@@ -9,7 +9,7 @@ Laws
 import base64
 import binascii
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from uplink.keys import PUBLIC_BYTES
 
@@ -44,14 +44,22 @@ class PlatformKey(Struct, frozen=True, kw_only=True):
     public: str
 
 
+class GivenPolicy(Struct, frozen=True, kw_only=True):
+    """A site's policy: its text (TOML), and the ETag by which the platform knows it, the SHA-256 of the text."""
+
+    etag: str
+    text: str
+
+
 class Enrolled(Struct, frozen=True, kw_only=True):
-    """The answer to both."""
+    """The answer to both. `policy` is told at enrolment: the site's, or None where it has none."""
 
     site: str
     agent: str
     key: str
     provider: str
     platform_keys: tuple[PlatformKey, ...] = ()
+    policy: GivenPolicy | UnsetType | None = UNSET
 
 
 def change_text(site: str, old: str, new: str) -> bytes:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, structs
 from yarl import URL
 
 from uplink.durable import OWNER_ONLY, sync_folder, write_aside
@@ -115,8 +115,9 @@ def new_key(folder: Path, cause: str) -> PrivateKey:
 
 
 def take(folder: Path, enrolment: Enrolment) -> None:
-    """From here on this is who the machine is; keys that are no longer used go. Raises OSError."""
-    _write(folder / ENROLMENT, enrolment)
+    """From here on this is who the machine is; keys that are no longer used go. A policy is not kept here. Raises OSError."""
+    answer = structs.replace(enrolment.answer, policy=UNSET)
+    _write(folder / ENROLMENT, structs.replace(enrolment, answer=answer))
     (folder / PENDING).unlink(missing_ok=True)
     for file in folder.glob("*.pem*"):
         if file != key_file(folder, enrolment.answer.key):

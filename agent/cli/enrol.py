@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from agent.cli.common import EX_CONFIG, EX_IOERR, EX_UNAVAILABLE, config_option, in_words, loaded
+from agent.config import Config
 from uplink.identity import Enrolment, identity_folder, read_enrolment
 from uplink.line import CredentialsUnreadable, HttpLine, LineSettings, first_line
 
@@ -55,7 +56,8 @@ def enrol(
     """
     if rotate == bool(token_file):
         raise click.UsageError("give either --token-file or --rotate")
-    folder = identity_folder(Path(state) / "ledger.db" if state else loaded(config_path).ledger.path)
+    config = None if state else loaded(config_path)
+    folder = identity_folder(config.ledger.path if config else Path(state or "") / "ledger.db")
     try:
         settings = msgspec.convert(
             {
@@ -68,6 +70,7 @@ def enrol(
             LineSettings,
         )
         enrolment = asyncio.run(_enrol(settings, folder, first_line(token_file) if token_file else None))
+        _lay_down(folder, config, enrolment)
     except (msgspec.ValidationError, CredentialsUnreadable) as error:
         _end(EX_CONFIG, str(error))
     except OSError as error:
@@ -76,6 +79,19 @@ def enrol(
         _hand_over(folder)
     click.echo(_tables(enrolment, settings), nl=False)
     click.echo("pegcount: enrolled; restart the agent", err=True)
+
+
+def _lay_down(folder: Path, config: Config | None, enrolment: Enrolment) -> None:
+    """The policy that came with the answer holds from the first start on; one that is refused hinders nothing."""
+    from agent.service.policy import lay_down
+
+    given = enrolment.answer.policy
+    if isinstance(given, msgspec.UnsetType):
+        return
+    if refused := lay_down(folder, config, given):
+        click.echo(f"pegcount enrol: the platform's policy is refused: {refused}", err=True)
+    elif given:
+        click.echo(f"pegcount enrol: the platform's policy {given.etag[:16]} holds from the next start on", err=True)
 
 
 def _hand_over(folder: Path) -> None:

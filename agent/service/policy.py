@@ -10,17 +10,20 @@ import asyncio
 import hashlib
 import logging
 import time
+from pathlib import Path
 from typing import Protocol
 
 from agent.config.findings import ConfigError
-from agent.config.policy import governed
+from agent.config.policy import check, governed
 from agent.config.tables import Config
+from uplink.enrolment import GivenPolicy
 from uplink.identity import identity_folder, write_durably
 from uplink.session import Answer, Failure, refusal_of
 
 ASK_EVERY_S = 300.0
 """At the soonest, after an upload: a stream uploads each second, and a policy may take a quarter of an hour to arrive."""
 HASH_SHOWN = 16
+FILE = "policy.toml"
 
 log = logging.getLogger("pegcount.policy")
 
@@ -40,7 +43,7 @@ class PolicyKeeper:
         self.in_force = ""
         self._seen = ""
         self._asked_s = -ASK_EVERY_S
-        self._file = identity_folder(local.ledger.path) / "policy.toml"
+        self._file = identity_folder(local.ledger.path) / FILE
         self._take_kept()
 
     async def ask(self, platform: Platform) -> bool:
@@ -77,8 +80,7 @@ class PolicyKeeper:
         before = self.config
         if not self._take(body.decode("utf-8", "replace"), hashlib.sha256(body).hexdigest()):
             return False
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_durably(self._file, body)
+        keep(self._file.parent, body)
         return self.config != before
 
     def _take(self, text: str, digest: str = "") -> bool:
@@ -99,3 +101,26 @@ class PolicyKeeper:
         self.in_force = self.outcome = self._seen = ""
         self._file.unlink(missing_ok=True)
         return self.config != before
+
+
+def keep(folder: Path, body: bytes) -> None:
+    """It is in force at the next start, where the local file as it is then permits. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_durably(folder / FILE, body)
+
+
+def lay_down(folder: Path, config: Config | None, given: GivenPolicy | None) -> str:
+    """What a machine was given at its enrolment: checked against its configuration, or without one by itself, and kept for the
+    first start. Returns why it is refused; what was kept before then stays. Raises OSError."""
+    if given is None:
+        (folder / FILE).unlink(missing_ok=True)
+        return ""
+    body = given.text.encode()
+    if hashlib.sha256(body).hexdigest() != given.etag:
+        return "its text is not the one that its ETag names"
+    try:
+        check(given.text) if config is None else governed(config, given.text)
+    except ConfigError as error:
+        return str(error.findings[0])
+    keep(folder, body)
+    return ""

@@ -44,8 +44,8 @@ def make_app(
     `Access`. `secure`: browsers reach it by TLS. `forwards`: where events go on to. Raises CredentialsUnreadable."""
     access = Access(tokens, store, clock_ms, public_url)
     keys = PlatformKeys(store, clock_ms())
-    enrolling = Enrolling(store, access, keys, clock_ms)
     policies = Policies(store, access)
+    enrolling = Enrolling(store, access, keys, policies, clock_ms)
     guard, sightings = Guard(gate), Sightings(store)
     forwarding = Forwarding(forwards, store)
     door = Door(store, clock_ms, secure, gate.behind_proxy)

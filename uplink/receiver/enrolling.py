@@ -22,6 +22,7 @@ from uplink.receiver.access import Access
 from uplink.receiver.agents import AgentKey
 from uplink.receiver.answers import Refused, granted_site, json_answer, whole_body
 from uplink.receiver.platform_key import PlatformKeys
+from uplink.receiver.policies import Policies
 from uplink.receiver.storage import Documents
 from uplink.receiver.tokens import TOKEN_MAX_CHARS, token_hash
 from uplink.signing import COVERED
@@ -57,10 +58,18 @@ class Token(Struct, frozen=True, kw_only=True):
 
 
 class Enrolling:
-    def __init__(self, documents: Documents, access: Access, keys: PlatformKeys, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        access: Access,
+        keys: PlatformKeys,
+        policies: Policies,
+        clock_ms: Callable[[], int],
+    ) -> None:
         self._documents = documents
         self._access = access
         self._keys = keys
+        self._policies = policies
         self._clock_ms = clock_ms
 
     async def post_enrol(self, request: web.Request) -> web.StreamResponse:
@@ -71,7 +80,8 @@ class Enrolling:
         self._access.proved(request, public, key, COVERED)
         grant, provider = await self._grant(token, key)
         holder = await self._access.agents.holder(grant.site)
-        return await self._registered(self._new_key(asked, public, grant, provider, token, holder))
+        answer = await self._registered(self._new_key(asked, public, grant, provider, token, holder))
+        return json_answer(msgspec.structs.replace(answer, policy=await self._policies.given(answer.site)))
 
     async def post_key(self, request: web.Request) -> web.StreamResponse:
         old = await self._access.signer(request, COVERED)
@@ -82,7 +92,9 @@ class Enrolling:
         if not verifies(public, _decoded_proof(asked.proof), text):
             raise Refused("bad_signature", "proof is not the new key's signature of the change")
         grant = Grant(site=site, agent=old.agent)
-        return await self._registered(self._new_key(asked, public, grant, old.provider, old.token, old.key))
+        return json_answer(
+            await self._registered(self._new_key(asked, public, grant, old.provider, old.token, old.key))
+        )
 
     async def _known(self, request: web.Request) -> str:
         """SHA-256 of the token that came, which is known here. Raises Refused."""
@@ -118,21 +130,19 @@ class Enrolling:
             machine=asked.machine[:WORD_MAX_CHARS],
         )
 
-    async def _registered(self, wanted: AgentKey) -> web.Response:
-        """Register it, or find it registered, and answer. Raises Refused."""
+    async def _registered(self, wanted: AgentKey) -> Enrolled:
+        """Register it, or find it registered; the answer. Raises Refused."""
         standing = await self._access.agents.register(wanted)
         if (standing.site, standing.agent, standing.token) != (wanted.site, wanted.agent, wanted.token):
             raise Refused("key_known", "make a new key")
         if standing.state in ("revoked", "retired"):
             raise Refused(standing.state, "make a new key, and enrol with a new token")
-        return json_answer(
-            Enrolled(
-                site=standing.site,
-                agent=standing.agent,
-                key=standing.key,
-                provider=standing.provider,
-                platform_keys=await self._keys.public(),
-            )
+        return Enrolled(
+            site=standing.site,
+            agent=standing.agent,
+            key=standing.key,
+            provider=standing.provider,
+            platform_keys=await self._keys.public(),
         )
 
     async def _grant(self, token: str, key: str) -> tuple[Grant, str]:

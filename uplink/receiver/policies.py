@@ -9,6 +9,7 @@ import hashlib
 
 from aiohttp import web
 
+from uplink.enrolment import GivenPolicy
 from uplink.receiver.access import Access
 from uplink.receiver.answers import Refused
 from uplink.receiver.storage import Documents
@@ -26,11 +27,23 @@ class Policies:
 
     async def get_policy(self, request: web.Request) -> web.StreamResponse:
         site = await self._access.writer(request, COVERED)
-        document = await self._documents.get(KIND, site) or await self._documents.get(KIND, EVERY_SITE)
-        if document is None:
+        text = await self.of(site)
+        if text is None:
             raise Refused("no_policy", "the site goes by its own configuration")
-        tag = hashlib.sha256(document.body).hexdigest()
+        tag = hashlib.sha256(text).hexdigest()
         headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache"}
         if any(known.value == tag for known in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
-        return web.Response(body=document.body, content_type=CONTENT_TYPE, headers=headers)
+        return web.Response(body=text, content_type=CONTENT_TYPE, headers=headers)
+
+    async def given(self, site: str) -> GivenPolicy | None:
+        """As the answer to an enrolment tells it. What is no text is not: the agent asks for it, and refuses it."""
+        text = await self.of(site)
+        try:
+            return GivenPolicy(etag=hashlib.sha256(text).hexdigest(), text=text.decode()) if text else None
+        except UnicodeDecodeError:
+            return None
+
+    async def of(self, site: str) -> bytes | None:
+        document = await self._documents.get(KIND, site) or await self._documents.get(KIND, EVERY_SITE)
+        return document.body if document else None

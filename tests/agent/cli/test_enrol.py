@@ -79,6 +79,24 @@ async def test_root_leaves_the_key_to_the_owner_of_the_ledgers_folder(tmp_path: 
     assert (tmp_path / "receiver.db").stat().st_mode & 0o777 == 0o600
 
 
+async def test_the_first_start_is_under_the_policy_that_came_with_the_enrolment(tmp_path: Path) -> None:
+    store, file, state = str(tmp_path / "receiver.db"), tmp_path / "policy.toml", tmp_path / "state"
+    async with platform_at(tmp_path) as receiver:
+        token = await token_for(tmp_path, "--site", SITE)
+        config = tmp_path / "pegcount.toml"
+        config.write_text(f'[site]\nid = "{SITE}"\nprovider = "acme"\n[ledger]\npath = "{state}/ledger.db"\n')
+        asked = ("enrol", receiver.url, "--token-file", str(token))
+        for text, place, said in (
+            ("[metering]\nincrement_s = 6\n", ("--state", str(state)), "holds from the next start on"),
+            ("[privacy]\nnumbers = 'full'\n", ("--config", str(config)), "refused: policy:1:1: the site does not let"),
+        ):
+            file.write_text(text)
+            assert (await run("platform", "policy", "set", "--store", store, str(file)))[0] == 0
+            status, _, err = await run(*asked, *place)
+            assert (status, said in err) == (0, True), err
+    assert (state / "identity" / "policy.toml").read_text() == "[metering]\nincrement_s = 6\n"
+
+
 async def test_an_operator_sets_shows_and_removes_a_policy(tmp_path: Path) -> None:
     store, file = str(tmp_path / "receiver.db"), tmp_path / "policy.toml"
     file.write_text("[schedule]\ninterval_s = 300\n")

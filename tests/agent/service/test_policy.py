@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec import UnsetType, structs
 
 from agent.config import Config, load
 from agent.service import daemon, policy
-from agent.service.policy import PolicyKeeper
+from agent.service.policy import PolicyKeeper, lay_down
 from tests.uplink.enrolled import SITE, enrol_at, give_token, platform_at
 from uplink.destinations.pegcount_http import PegcountHttp, open_enrolled
+from uplink.enrolment import GivenPolicy
 from uplink.receiver.policies import KIND
 from uplink.receiver.seen import KIND as SEEN
 from uplink.receiver.seen import Seen, read
@@ -139,6 +141,53 @@ async def test_an_unreachable_or_strange_platform_changes_nothing(
         assert not await keeper.ask(other)
         assert keeper.config.metering.increment_s == 6
         await other.close()
+
+
+async def enrol_again(receiver: RunningReceiver, tmp_path: Path, name: str) -> GivenPolicy | UnsetType | None:
+    """What a machine is given that enrols now."""
+    await give_token(receiver.store, name)
+    return (await enrol_at(receiver.url, tmp_path / "state" / "identity", name)).answer.policy
+
+
+async def test_it_comes_with_the_enrolment_and_the_first_start_is_under_it(
+    receiver: RunningReceiver, config: Config, tmp_path: Path
+) -> None:
+    folder = tmp_path / "state" / "identity"
+    await receiver.store.put(KIND, SITE, GOOD)
+    given = await enrol_again(receiver, tmp_path, "second")
+    assert given == GivenPolicy(etag=hashlib.sha256(GOOD).hexdigest(), text=GOOD.decode())
+    assert lay_down(folder, config, given) == ""
+    first = PolicyKeeper(config)
+    assert (first.config.metering.increment_s, first.outcome) == (6, "applied")
+    running = asyncio.create_task(daemon.run(config))
+    await told(receiver, "applied", GOOD)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running, 10) == 0
+    await receiver.store.delete(KIND, SITE)
+    given = await enrol_again(receiver, tmp_path, "third")
+    assert given is None
+    assert lay_down(folder, config, given) == ""
+    assert PolicyKeeper(config).config == config
+
+
+async def test_a_bad_one_spoils_no_enrolment_and_what_was_kept_stays(
+    receiver: RunningReceiver, config: Config, tmp_path: Path
+) -> None:
+    folder = tmp_path / "state" / "identity"
+    await receiver.store.put(KIND, SITE, FORBIDDEN)
+    given = await enrol_again(receiver, tmp_path, "second")
+    assert isinstance(given, GivenPolicy)
+    assert lay_down(folder, config, GivenPolicy(etag=hashlib.sha256(GOOD).hexdigest(), text=GOOD.decode())) == ""
+    assert "does not let" in lay_down(folder, config, given)
+    assert "ETag" in lay_down(folder, config, structs.replace(given, text=BETTER.decode()))
+    assert "unknown key" in lay_down(folder, None, GivenPolicy(etag=hashlib.sha256(b"[x]").hexdigest(), text="[x]"))
+    assert PolicyKeeper(config).config.metering.increment_s == 6
+    await receiver.store.put(KIND, SITE, b"\xff")
+    assert await enrol_again(receiver, tmp_path, "third") is None
+    running = asyncio.create_task(daemon.run(config))
+    await told(receiver, "refused", GOOD)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running, 10) == 0
 
 
 async def told(receiver: RunningReceiver, outcome: str, policy: bytes) -> AgentStatus:
