@@ -38,6 +38,17 @@ SEQUENCE_MAX = 10**15 - 1
 """The largest integer of a structured field."""
 CHAIN_BYTES = 32
 
+
+class BatchLimits(Struct, frozen=True, kw_only=True):
+    """What a receiver takes in one batch: events, and bytes after gzip."""
+
+    events: int = EVENTS_MAX
+    raw_bytes: int = RAW_MAX_BYTES
+
+
+CONTRACT = BatchLimits()
+"""The most that any of them takes."""
+
 CONTENT_TYPE = "application/cloudevents-batch+json"
 CONTENT_ENCODING = "gzip"
 HEAD_FIELD = "Meter-Batch"
@@ -205,9 +216,9 @@ def check_digest(field: str, body: bytes) -> None:
         raise BatchError("digest_mismatch", f"the body is not the one that {DIGEST_FIELD} was made for")
 
 
-def inflate(body: bytes) -> bytes:
+def inflate(body: bytes, limits: BatchLimits = CONTRACT) -> bytes:
     """Raises BatchError `too_large` for what inflates beyond the limits, `bad_body` for what is no gzip."""
-    room = min(RAW_MAX_BYTES, max(RATIO_FREE_BYTES, RATIO_MAX * len(body)))
+    room = min(limits.raw_bytes, max(RATIO_FREE_BYTES, RATIO_MAX * len(body)))
     unpacker = zlib.decompressobj(_GZIP_WBITS)
     try:
         raw = unpacker.decompress(body, room + 1)
@@ -231,13 +242,13 @@ def split(raw: bytes) -> list[bytes]:
         raise BatchError("bad_body", f"the body is no JSON array: {error}") from None
 
 
-def open_batch(headers: Mapping[str, str], body: bytes) -> tuple[Head, list[bytes]]:
+def open_batch(headers: Mapping[str, str], body: bytes, limits: BatchLimits = CONTRACT) -> tuple[Head, list[bytes]]:
     """The head and bodies of a request that proves itself: digest, form, count and chain hold. Raises BatchError."""
     check_digest(headers.get(DIGEST_FIELD, ""), body)
     head = parse_head(headers.get(HEAD_FIELD, ""))
-    if head.count > EVENTS_MAX:
-        raise BatchError("too_large", f"{head.count} events are more than {EVENTS_MAX}")
-    bodies = split(inflate(body))
+    if head.count > limits.events:
+        raise BatchError("too_large", f"{head.count} events are more than {limits.events}")
+    bodies = split(inflate(body, limits))
     if len(bodies) != head.count:
         raise BatchError("bad_body", f"{len(bodies)} events came, the head says {head.count}")
     if not head.withheld and chain_through(head.prev, bodies) != head.chain:

@@ -9,9 +9,12 @@ from pathlib import Path
 import click
 
 from agent.cli.common import EX_CONFIG, EX_IOERR, EX_UNAVAILABLE, in_words
+from agent.cli.receiver_limits import limits_options
 from agent.config import Log, split_listen
 from uplink.line import CredentialsUnreadable
 from uplink.receiver.forwarding import read_destinations
+from uplink.receiver.limits import Limits
+from uplink.receiver.proxies import LOOPBACK
 from uplink.receiver.serve import ReceiverSettings, serve
 from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.tokens import EVERY_SITE, Tokens, token_hash
@@ -19,7 +22,7 @@ from uplink.receiver.tokens import EVERY_SITE, Tokens, token_hash
 HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 
 
-@click.command()
+@click.command(context_settings={"auto_envvar_prefix": "PEGCOUNT_RECEIVER"})
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS:PORT", help="Where to listen.")
 @click.option(
     "--store",
@@ -55,7 +58,14 @@ HASHED = re.compile(r"sha256:([0-9a-f]{64})")
     metavar="PATH",
     help="A TOML file of [[destination]] tables: where all sites' events go on to.",
 )
-@click.option("--behind-proxy", is_flag=True, help="TLS ends at a proxy in front: plain HTTP beyond loopback is right.")
+@click.option(
+    "--proxy",
+    multiple=True,
+    metavar="ADDRESS[/BITS]",
+    help="A proxy in front, at which TLS ends: what it appends to X-Forwarded-For is taken for who asks. Repeatable.",
+)
+@click.option("--behind-proxy", is_flag=True, help="The same for a proxy on this machine.")
+@limits_options
 def receiver(
     listen: str,
     store: str,
@@ -70,9 +80,14 @@ def receiver(
     client_ca: str,
     public_url: str,
     forward: str,
+    proxy: tuple[str, ...],
     behind_proxy: bool,
+    limits: Limits,
 ) -> None:
     """Receive what agents upload, and keep it.
+
+    Each option can be given in the environment: `--max-events` as `PEGCOUNT_RECEIVER_MAX_EVENTS`, several
+    values apart by spaces.
 
     Prints its address when it is ready. Listens beyond this machine only with TLS, or behind a proxy that has it. Ends
     with 78 where an option or the token file is wrong, with 69 where the address is taken, and with 74 where the store
@@ -96,7 +111,8 @@ def receiver(
             port=port,
             certificate=certificate,
             key=key,
-            behind_proxy=behind_proxy,
+            proxies=(*proxy, *(LOOPBACK if behind_proxy else ())),
+            limits=limits,
             client_ca=client_ca,
             public_url=public_url,
             forwards=read_destinations(Path(forward)) if forward else (),

@@ -48,7 +48,7 @@ def make_app(
     enrolling = Enrolling(store, access, keys, policies, clock_ms)
     guard, sightings = Guard(gate), Sightings(store)
     forwarding = Forwarding(forwards, store)
-    door = Door(store, clock_ms, secure, gate.behind_proxy)
+    door = Door(store, clock_ms, secure, gate.proxies)
     metrics = Metrics(gate, guard, forwarding, door.logins)
     resending = Resending(store, tokens, clock_ms)
     ingest = Ingest(store, access, clock_ms, gate.limits, guard, metrics, sightings, keys, resending, forwarding.notice)

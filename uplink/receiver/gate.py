@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from uplink.receiver.limits import Limits
+from uplink.receiver.proxies import Proxies
 from uplink.receiver.rates import address_key
 
 REFUSED_BODY_MAX_BYTES = 512 * 1024
@@ -29,9 +30,9 @@ FULL = (
 class Gate:
     """Counts who is in. `turned_away`: by reason, `connections`, `address`, `head`, `stalled`, `body`."""
 
-    def __init__(self, limits: Limits, behind_proxy: bool = False) -> None:
+    def __init__(self, limits: Limits, proxies: Proxies | None = None) -> None:
         self.limits = limits
-        self.behind_proxy = behind_proxy
+        self.proxies = proxies or Proxies()
         self.turned_away: Counter[str] = Counter()
         self._guests: dict[asyncio.BaseTransport, Guest] = {}
         self._addresses: Counter[str] = Counter()
@@ -55,7 +56,7 @@ class Gate:
     def _full(self, address: str) -> str:
         if len(self._guests) >= self.limits.connections_max:
             return "connections"
-        if not self.behind_proxy and self._addresses[address] >= self.limits.connections_per_address:
+        if self._addresses[address] >= self.limits.connections_per_address and not self.proxies.has(address):
             return "address"
         return ""
 

@@ -12,10 +12,9 @@ from aiohttp.typedefs import Handler, Middleware
 from uplink.receiver.answers import Refused
 from uplink.receiver.gate import Gate
 from uplink.receiver.problems import problem
+from uplink.receiver.proxies import FIELD, Proxies
 from uplink.receiver.rates import Buckets, address_key
 from uplink.receiver.storage import StoreUnavailable
-
-FORWARDED = "X-Forwarded-For"
 
 
 class Guard:
@@ -29,7 +28,7 @@ class Guard:
         _check(self.sites, site, "this site")
 
     def _check_address(self, request: web.Request) -> None:
-        _check(self.addresses, address_key(asked_by(request, self._gate.behind_proxy)), "this address")
+        _check(self.addresses, address_key(asked_by(request, self._gate.proxies)), "this address")
 
     def middleware(self) -> Middleware:
         @web.middleware
@@ -64,11 +63,9 @@ class Guard:
             return refusal
 
 
-def asked_by(request: web.Request, behind_proxy: bool) -> str:
-    """The client's address. Behind a proxy the last that stands there: the one that the proxy itself has written."""
-    if behind_proxy and (forwarded := request.headers.getall(FORWARDED, [])):
-        return forwarded[-1].rpartition(",")[2].strip()
-    return request.remote or ""
+def asked_by(request: web.Request, proxies: Proxies) -> str:
+    """The client's address."""
+    return proxies.client(request.remote or "", request.headers.getall(FIELD, []))
 
 
 def _check(buckets: Buckets, key: str, whose: str) -> None:

@@ -16,7 +16,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from uplink import status
-from uplink.batch import CONTENT_ENCODING, CONTENT_TYPE, EVENTS_MAX, BatchError, Head, open_batch
+from uplink.batch import CONTENT_ENCODING, CONTENT_TYPE, BatchError, BatchLimits, Head, open_batch
 from uplink.events import instant
 from uplink.keys import PrivateKey
 from uplink.receipts import Receipt, countersign
@@ -108,7 +108,7 @@ class Ingest:
 
     async def _take(self, site: str, request: web.Request, body: bytes) -> web.Response:
         try:
-            head, events = await asyncio.to_thread(_open, site, request, body)
+            head, events = await asyncio.to_thread(_open, site, request, body, self.limits.batch)
         except BatchError as error:
             raise Refused(error.code, str(error)) from None
         incoming = Incoming(site=site, head=head, events=events, now_ms=self.clock_ms(), encoded=body)
@@ -154,7 +154,7 @@ class Ingest:
                 ],
                 duplicate=isinstance(appended.placement, Duplicate),
                 late=any(each.time_ms < incoming.now_ms - LATE_MS for each in incoming.events if not each.refused),
-                hints={"max_batch": EVENTS_MAX, **({"replay_from": replay_from} if replay_from else {})},
+                hints={"max_batch": self.limits.batch.events, **({"replay_from": replay_from} if replay_from else {})},
             )
         )
 
@@ -170,6 +170,6 @@ class Ingest:
             self.metrics.events[each.status] += 1
 
 
-def _open(site: str, request: web.Request, body: bytes) -> tuple[Head, list[Screened]]:
-    head, bodies = open_batch(request.headers, body)
+def _open(site: str, request: web.Request, body: bytes, limits: BatchLimits) -> tuple[Head, list[Screened]]:
+    head, bodies = open_batch(request.headers, body, limits)
     return head, screen(Place(site, head.epoch), head.first, bodies)

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from uplink.batch import ENCODED_MAX_BYTES
+from uplink.batch import CONTRACT, ENCODED_MAX_BYTES, BatchLimits
 
 
 class Rate(Struct, frozen=True):
@@ -15,19 +15,21 @@ class Rate(Struct, frozen=True):
 class Limits(Struct, frozen=True, kw_only=True):
     """Of one receiver.
 
-    `body_max_bytes`: one encoded body. `body_timeout_s`: for all of it; 500 kB at 64 kbit/s take 63 s. `held_max_bytes`: of
-    bodies that come in, wait or are worked on; some 5,000 ordinary ones. `inflight_max`: those that are worked on at once, each
-    up to 8 MiB then: as many as one commit takes. `turn_timeout_s`: how long one waits for that, so that the answer comes
-    within the 60 s that an agent waits. What is beyond these is asked to come again.
+    `body_max_bytes`: one encoded body; `batch`: what is in it. The contract has the most: what is logged must be read again
+    anywhere. `body_timeout_s`: for all of it; 500 kB at 64 kbit/s take 63 s. `held_max_bytes`: of bodies that come in, wait
+    or are worked on; some 5,000 ordinary ones. `inflight_max`: those that are worked on at once, each up to 8 MiB then: as
+    many as one commit takes. `turn_timeout_s`: how long one waits for that, so that the answer comes within the 60 s that an
+    agent waits. What is beyond these is asked to come again.
 
     `connections_max`: open at once, each some 30 kB; `connections_per_address`: a building full of sites behind one address;
-    none where a proxy is in front, for there all have its address. `head_timeout_s`: from the first octet of a request (of the
+    none for a named proxy, for through it all have its address. `head_timeout_s`: from the first octet of a request (of the
     connection, for the first) to the end of its headers. `stalled_timeout_s`: how long a client may take none of an answer.
 
     `site_rate`: 100,000 events a second in full batches, and a site that streams makes two requests a second.
     `address_rate`: 10,000 sites behind one address that come back together are through in ten seconds."""
 
     body_max_bytes: int = ENCODED_MAX_BYTES
+    batch: BatchLimits = CONTRACT
     body_timeout_s: float = 75.0
     held_max_bytes: int = 256 * 1024 * 1024
     inflight_max: int = 64

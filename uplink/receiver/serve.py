@@ -19,6 +19,7 @@ from uplink.receiver.app import make_app
 from uplink.receiver.forwarding import Destination
 from uplink.receiver.gate import Gate
 from uplink.receiver.limits import Limits
+from uplink.receiver.proxies import LOOPBACK, Proxies
 from uplink.receiver.storage import Storage
 from uplink.receiver.storage.opening import open_storage
 from uplink.receiver.tokens import Tokens
@@ -34,10 +35,10 @@ FILES_BESIDES = 256
 
 
 class ReceiverSettings(Struct, frozen=True, kw_only=True):
-    """`port` 0 takes any free one. `database` and `books` are files or URLs, as `open_storage` takes them. `behind_proxy`:
-    TLS ends at a proxy in front of it. `client_ca`: authorities (PEM) of the certificates that agents may show. `public_url`:
-    where agents reach it, if that is not the address that it is asked by. `forwards`: where the events of all sites go on
-    to."""
+    """`port` 0 takes any free one. `database` and `books` are files or URLs, as `open_storage` takes them. `proxies`:
+    addresses and networks of those in front of it, at which TLS ends, and which say who asks. `client_ca`: authorities (PEM)
+    of the certificates that agents may show. `public_url`: where agents reach it, if that is not the address that it is asked
+    by. `forwards`: where the events of all sites go on to."""
 
     database: str
     books: str = ""
@@ -46,7 +47,7 @@ class ReceiverSettings(Struct, frozen=True, kw_only=True):
     port: int = 8470
     certificate: str = ""
     key: str = ""
-    behind_proxy: bool = False
+    proxies: tuple[str, ...] = ()
     client_ca: str = ""
     public_url: str = ""
     limits: Limits = Limits()
@@ -55,8 +56,11 @@ class ReceiverSettings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if bool(self.certificate) != bool(self.key):
             raise ValueError("certificate and key go together")
-        if not (_is_loopback(self.host) or self.certificate or self.behind_proxy):
-            raise ValueError(f"{self.host} is not this machine: give a certificate and its key, or put it behind_proxy")
+        if not (_is_loopback(self.host) or self.certificate or set(self.proxies) - set(LOOPBACK)):
+            raise ValueError(
+                f"{self.host} is not this machine: give a certificate and its key, or the proxy in front of it"
+            )
+        Proxies(self.proxies)
         if self.client_ca and not self.certificate:
             raise ValueError("client certificates are shown in TLS: client_ca needs certificate and key")
 
@@ -113,8 +117,8 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     what `ReceiverSettings.tls` raises."""
     tls = settings.tls()
     store = await open_storage(settings.database, settings.books)
-    secure = tls is not None or settings.behind_proxy
-    gate = Gate(settings.limits, settings.behind_proxy)
+    secure = tls is not None or bool(settings.proxies)
+    gate = Gate(settings.limits, Proxies(settings.proxies))
     try:
         app = make_app(store, settings.tokens, wall_clock_ms, gate, settings.public_url, secure, settings.forwards)
     except CredentialsUnreadable:

@@ -6,10 +6,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from agent.cli.receiver import read_tokens
+from agent.cli.receiver import read_tokens, receiver
 from tests.agent.cli.commands import SITE_ID, pegcount, running
 from tests.uplink.receiver.jetstream import NatsServer
+from uplink.batch import BatchLimits
+from uplink.receiver.limits import Limits, Rate
+from uplink.receiver.serve import ReceiverSettings
 
 
 @pytest.fixture
@@ -112,3 +116,77 @@ def test_it_receives_or_books_and_not_both(options: tuple[str, ...]) -> None:
     done = pegcount("receiver", *options)
     assert done.status == 2
     assert "--consume and --into" in done.err
+
+
+def settings_of(monkeypatch: pytest.MonkeyPatch, *options: str, **environment: str) -> ReceiverSettings:
+    """What a receiver would be run with."""
+    seen: list[ReceiverSettings] = []
+
+    async def note(settings: ReceiverSettings) -> int:
+        seen.append(settings)
+        return 0
+
+    monkeypatch.setattr("agent.cli.receiver._run", note)
+    done = CliRunner().invoke(receiver, ["--store", "r.db", *options], env=environment)
+    assert done.exit_code == 0, done.output
+    return seen[0]
+
+
+def test_without_options_the_limits_are_those_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(monkeypatch)
+    assert (settings.limits, settings.proxies) == (Limits(), ())
+
+
+def test_limits_are_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "--max-body 200000 --max-inflated 1000000 --max-events 100 --max-held 64 --site-rate 0.5:3 --address-rate 20"
+        " --max-connections 10 --max-connections-per-address 2 --head-timeout 5 --body-timeout 30 --stalled-timeout 7"
+    )
+    assert settings_of(monkeypatch, *text.split()).limits == Limits(
+        body_max_bytes=200_000,
+        batch=BatchLimits(events=100, raw_bytes=1_000_000),
+        held_max_bytes=67_108_864,
+        site_rate=Rate(0.5, 3),
+        address_rate=Rate(20, 100),
+        connections_max=10,
+        connections_per_address=2,
+        head_timeout_s=5,
+        body_timeout_s=30,
+        stalled_timeout_s=7,
+    )
+
+
+def test_options_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(
+        monkeypatch, PEGCOUNT_RECEIVER_MAX_EVENTS="7", PEGCOUNT_RECEIVER_PROXY="10.0.0.0/8 192.0.2.1"
+    )
+    assert (settings.limits.batch.events, settings.proxies) == (7, ("10.0.0.0/8", "192.0.2.1"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--max-events", "1001"), "1<=x<=1000"),
+        (("--max-body", "100"), "131072"),
+        (("--site-rate", "0"), "100:500"),
+        (("--address-rate", "many"), "100:500"),
+        (("--head-timeout", "0"), "1"),
+    ],
+)
+def test_a_limit_beyond_what_can_be_is_refused(options: tuple[str, ...], said: str) -> None:
+    done = pegcount("receiver", "--store", "r.db", *options)
+    assert done.status == 2
+    assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--proxy", "proxy.example.net"), "does not appear to be an IPv4 or IPv6 network"),
+        (("--listen", "0.0.0.0:0", "--behind-proxy"), "the proxy in front of it"),
+    ],
+)
+def test_a_proxy_that_nobody_could_believe_is_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    done = pegcount("receiver", "--store", tmp_path / "r.db", *options)
+    assert (done.status, done.out) == (78, "")
+    assert said in done.err

@@ -12,6 +12,7 @@ import pytest
 
 from tests.uplink.platform import AUTHORIZATION, TOKENS, counted_ids, held, receiver_at
 from tests.uplink.receiver.batches import TEN, batch_of, events, post
+from uplink.batch import BatchLimits
 from uplink.receiver.answers import Refused
 from uplink.receiver.limits import Limits
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
@@ -132,6 +133,20 @@ async def test_all_that_come_at_once_get_their_turn(tmp_path: Path) -> None:
         sites = [f"site-{number}" for number in range(60)]
         sent = [post(running, batch_of(events("e-1", 1, 3, site=site), 1, 3), site=site) for site in sites]
         assert {status for status, _ in await asyncio.gather(*sent)} == {200}
+    finally:
+        await running.close()
+
+
+async def test_what_an_operator_set_lower_is_refused_and_told(tmp_path: Path) -> None:
+    limits = Limits(batch=BatchLimits(events=5, raw_bytes=200_000), body_max_bytes=2000)
+    running = await serve(ReceiverSettings(database=str(tmp_path / "r.db"), tokens=TOKENS, port=0, limits=limits))
+    try:
+        status, answer = await post(running, batch_of(TEN, 1, 2))
+        assert (status, answer["hints"]) == (200, {"max_batch": 5})
+        assert (await post(running, batch_of(TEN, 3, 4)))[1]["acked_through"] == 4
+        assert (await raw_request(running, opening(2001))).startswith(b"HTTP/1.1 413")
+        status, answer = await post(running, batch_of(TEN, 1, 6))
+        assert (status, answer["code"], answer["detail"]) == (413, "too_large", "6 events are more than 5")
     finally:
         await running.close()
 

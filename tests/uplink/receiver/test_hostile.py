@@ -20,6 +20,7 @@ from tests.uplink.platform import AUTHORIZATION, TOKEN, TOKENS, Clock, held, shi
 from tests.uplink.receiver.batches import TEN, batch_of, events, post
 from tests.uplink.site import MemoryOutbox, event_body
 from uplink.receiver.limits import Limits, Rate
+from uplink.receiver.proxies import LOOPBACK
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -32,11 +33,9 @@ POST = (
 
 
 @asynccontextmanager
-async def limited(folder: Path, behind_proxy: bool = False, **limits: Any) -> AsyncIterator[RunningReceiver]:
+async def limited(folder: Path, proxies: tuple[str, ...] = (), **limits: Any) -> AsyncIterator[RunningReceiver]:
     running = await serve(
-        ReceiverSettings(
-            database=str(folder / "r.db"), tokens=TOKENS, port=0, behind_proxy=behind_proxy, limits=Limits(**limits)
-        )
+        ReceiverSettings(database=str(folder / "r.db"), tokens=TOKENS, port=0, proxies=proxies, limits=Limits(**limits))
     )
     try:
         yield running
@@ -196,7 +195,7 @@ async def test_an_address_that_comes_too_often_is_told_when_to_come_again(tmp_pa
 
 
 async def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_wrote(tmp_path: Path) -> None:
-    async with limited(tmp_path, behind_proxy=True, address_rate=Rate(0.1, 2)) as receiver:
+    async with limited(tmp_path, proxies=LOOPBACK, address_rate=Rate(0.1, 2)) as receiver:
         stream = await connect(receiver)
 
         async def as_of(forwarded: str) -> int:
@@ -205,6 +204,22 @@ async def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_wrote(tmp_pa
         assert [await as_of("192.0.2.1") for _ in range(3)] == [200, 200, 429]
         assert await as_of("203.0.113.9, 192.0.2.1") == 429
         assert await as_of("192.0.2.1, 192.0.2.2") == 200
+
+
+async def test_who_is_no_named_proxy_speaks_for_nobody_else(tmp_path: Path) -> None:
+    async with limited(tmp_path, proxies=("127.0.0.9",), address_rate=Rate(0.1, 2)) as receiver:
+        stream = await connect(receiver, "127.0.0.2")
+        lying = [GET.replace(b"Host: x", b"Host: x\r\nX-Forwarded-For: 192.0.2.%d" % number) for number in range(3)]
+        assert [await status_of(stream, each) for each in lying] == [200, 200, 429]
+
+
+async def test_a_named_proxy_may_have_all_connections(tmp_path: Path) -> None:
+    async with limited(tmp_path, proxies=("127.0.0.9",), connections_per_address=1) as receiver:
+        streams = [await connect(receiver, "127.0.0.9") for _ in range(3)]
+        assert [await status_of(each, GET) for each in streams] == [200, 200, 200]
+        first, second = await connect(receiver, "127.0.0.2"), await connect(receiver, "127.0.0.2")
+        assert await status_of(first, GET) == 200
+        assert b" 503 " in await whole(second)
 
 
 async def test_a_site_that_comes_too_often_waits_alone_and_strangers_use_up_nothing_of_its_share(

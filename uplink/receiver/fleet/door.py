@@ -21,6 +21,7 @@ from uplink.receiver.fleet.attempts import PER_ADDRESS, PER_NAME, Attempts
 from uplink.receiver.fleet.guard import Trouble, form
 from uplink.receiver.fleet.sessions import LASTS_MS, Sessions, Visitor
 from uplink.receiver.guard import asked_by
+from uplink.receiver.proxies import Proxies
 from uplink.receiver.rates import address_key
 from uplink.receiver.storage import Documents
 
@@ -34,14 +35,14 @@ HOME = "/fleet"
 
 
 class Door:
-    """`secure`: browsers reach the receiver by TLS. `behind_proxy`: a proxy in front says who asks."""
+    """`secure`: browsers reach the receiver by TLS. `proxies`: they say who asks."""
 
-    def __init__(self, documents: Documents, clock_ms: Callable[[], int], secure: bool, behind_proxy: bool) -> None:
+    def __init__(self, documents: Documents, clock_ms: Callable[[], int], secure: bool, proxies: Proxies) -> None:
         self.sessions = Sessions(documents, clock_ms)
         self.logins: Counter[str] = Counter()
         self._documents = documents
         self._clock_ms = clock_ms
-        self._secure, self._behind_proxy = secure, behind_proxy
+        self._secure, self._proxies = secure, proxies
         self._cookie = "__Host-pegcount" if secure else "pegcount"
         self._by_address, self._by_name = Attempts(PER_ADDRESS), Attempts(PER_NAME)
         self._working = asyncio.Semaphore(WORKED_AT_ONCE)
@@ -62,7 +63,7 @@ class Door:
 
     async def log_in(self, request: web.Request, name: str, password: str) -> web.Response | None:
         """What leads onward, with its cookie; None where name or password is wrong. Raises Trouble."""
-        name, address = name.strip().lower(), address_key(asked_by(request, self._behind_proxy))
+        name, address = name.strip().lower(), address_key(asked_by(request, self._proxies))
         self._begin(address, name)
         found = await operators.find(self._documents, name)
         if not await self._is_password(found[0].password if found else None, password) or found is None:

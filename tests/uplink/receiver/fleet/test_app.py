@@ -12,6 +12,7 @@ import pytest
 from tests.uplink.platform import AUTHORIZATION
 from tests.uplink.receiver.fleet.fleets import PASSWORD, hire, receiving, sight, sighting
 from uplink.receiver.fleet.attempts import PER_ADDRESS, PER_NAME
+from uplink.receiver.proxies import LOOPBACK
 from uplink.receiver.serve import RunningReceiver
 
 
@@ -119,7 +120,7 @@ async def test_one_address_has_so_many_attempts(
 async def test_one_name_has_so_many_attempts_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy says who asks; what a client writes before that does not count."""
     monkeypatch.setattr("uplink.receiver.fleet.operators.is_password", lambda _kept, password: password == PASSWORD)
-    async with receiving(tmp_path, behind_proxy=True) as running, aiohttp.ClientSession(running.url) as session:
+    async with receiving(tmp_path, proxies=LOOPBACK) as running, aiohttp.ClientSession(running.url) as session:
         answers = []
         for number in range(PER_NAME + 1):
             headers = {"X-Forwarded-For": f"203.0.113.9, 198.51.100.{number}"}
@@ -143,7 +144,7 @@ async def test_a_flood_of_attempts_is_turned_away_before_it_costs(browser: aioht
 
 
 async def test_the_cookie_is_for_this_host_and_no_script(tmp_path: Path) -> None:
-    async with receiving(tmp_path, behind_proxy=True) as running:
+    async with receiving(tmp_path, proxies=LOOPBACK) as running:
         await hire(running.store)
         async with (
             aiohttp.ClientSession(running.url) as session,
@@ -224,7 +225,7 @@ async def test_who_is_logged_in_reads_what_a_reading_token_reads(
 async def test_an_address_of_ipv6_is_its_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider gives a customer 2^64 addresses: they have one allowance of attempts."""
     monkeypatch.setattr("uplink.receiver.fleet.operators.is_password", lambda _kept, _password: False)
-    async with receiving(tmp_path, behind_proxy=True) as running, aiohttp.ClientSession(running.url) as session:
+    async with receiving(tmp_path, proxies=LOOPBACK) as running, aiohttp.ClientSession(running.url) as session:
         answers = []
         for number in range(PER_ADDRESS + 1):
             headers = {"X-Forwarded-For": f"2001:db8::{number + 1:x}"}
