@@ -26,20 +26,33 @@ _exact = Context(prec=64)
 
 
 class Mismatch(Exception):
-    """What does not fit. `epoch` and `sequence` say where, or are empty and 0 where it is no event."""
+    """What does not fit. `epoch` and `sequence` say where, or are empty and 0 where it is no event; `site` where there are
+    many, `column` where it is one of a stored row."""
 
-    def __init__(self, what: str, expected: object, found: object, epoch: str = "", sequence: int = 0) -> None:
-        self.what, self.epoch, self.sequence = what, epoch, sequence
+    def __init__(
+        self,
+        what: str,
+        expected: object,
+        found: object,
+        epoch: str = "",
+        sequence: int = 0,
+        site: str = "",
+        column: str = "",
+    ) -> None:
+        self.what, self.epoch, self.sequence, self.site, self.column = what, epoch, sequence, site, column
         self.expected, self.found = _shown(expected), _shown(found)
-        place = f"epoch {epoch}, event {sequence}: " if epoch else ""
+        of_site = f"site {site}, " if site else ""
+        place = f"{of_site}epoch {epoch}, event {sequence}: " if epoch else ""
         super().__init__(f"{place}{what}: expected {self.expected}, found {self.found}")
 
     def told(self) -> dict[str, str | int]:
         """For programs."""
         return {
+            "site": self.site,
             "epoch": self.epoch,
             "sequence": self.sequence,
             "what": self.what,
+            "column": self.column,
             "expected": self.expected,
             "found": self.found,
         }

@@ -1,5 +1,5 @@
-"""Does a receiver's store prove itself? Each epoch's chain from the stored bytes against where batches ended, what became of
-each event, and all sums, worked out again.
+"""Does a receiver's store prove itself? Each epoch's chain from the stored bytes against where batches ended, every column of
+every row against its bytes, and all sums, worked out again.
 
 Laws
 - It only reads, a site at a time and page by page, beside a receiver that runs: a site that reported meanwhile is looked at
@@ -8,59 +8,78 @@ Laws
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from uplink.events import CHAIN_START, chain_next
 from uplink.proof import Mismatch
-from uplink.receiver.screen import Place, screen
-from uplink.receiver.storage import Booked, EpochState, SitesQuery, Store, StoredEvent, TotalsQuery
-from uplink.receiver.storage.reckoning import exact_sum
+from uplink.receiver.audit_walk import Sums, Tally, Walk
+from uplink.receiver.storage import Booked, EpochState, HeldRow, SitesQuery, Store, TotalsQuery
+from uplink.receiver.storage.reckoning import KNOWN, exact_sum
 
 PAGE = 1000
 TRIES = 5
-_Sums = dict[tuple[str, str, str], tuple[int, Decimal]]
 
 
 @runtime_checkable
 class Auditable(Store, Protocol):
-    """A store that can give an epoch's events in the order of their numbers."""
+    """A store that can give an epoch's rows in the order of their numbers."""
 
-    async def history(self, site: str, epoch: str, after: int, limit: int) -> list[StoredEvent]: ...
+    async def history(self, site: str, epoch: str, after: int, limit: int) -> list[HeldRow]: ...
+
+    async def counted_elsewhere(self, site: str, epoch: str, ids: Sequence[str]) -> frozenset[str]:
+        """Which of these ids another epoch of the site has counted."""
+
+    async def stray(self) -> int:
+        """The position of a row that is of no epoch; 0 where there is none."""
 
 
 class Audited(Struct, frozen=True, kw_only=True):
-    """What fits together. `events`: numbers, whatever became of them; `busy`: sites that reported each time they were looked
-    at."""
+    """What fits together. `events`: numbers, whatever became of them; `outgrown`: refused as of an unknown meter that is known
+    now; `busy`: sites that reported each time they were looked at; `fleet`: whether sums over all sites were compared."""
 
     sites: int
     epochs: int
     events: int
     counted: int
-    busy: list[str]
+    outgrown: int = 0
+    busy: list[str] = []
+    fleet: bool = True
 
 
 async def audit(store: Auditable, only_site: str = "") -> Audited:
     """Raises Mismatch and StoreUnavailable."""
-    sites = epochs = events = counted = 0
+    sites = epochs = events = counted = outgrown = 0
     busy: list[str] = []
+    fleet: Sums = defaultdict(lambda: (0, Decimal(0)))
+    before = None if only_site else await _kept(store, "")
     async for site in _sites(store, only_site):
         for _ in range(TRIES):
             states = await store.epochs(site)
-            sums = await _audited(store, site, states)
+            tally = await _audited(store, site, states)
             kept = await _kept(store, site)
             if _numbers(await store.epochs(site)) == _numbers(states):
-                _compare_sums(site, sums, kept)
+                if tally.beyond:
+                    raise tally.beyond
+                _compare_sums(f"site {site}, ", tally.sums, kept)
+                await _compare_hours(store, site, tally)
                 break
         else:
             busy.append(site)
-        sites, epochs = sites + 1, epochs + len(states)
+        _merge(fleet, tally.sums)
+        sites, epochs, outgrown = sites + 1, epochs + len(states), outgrown + tally.outgrown
         events += sum(state.acked_through for state in states)
         counted += sum(state.counted for state in states)
-    return Audited(sites=sites, epochs=epochs, events=events, counted=counted, busy=busy)
+    if not only_site and (stray := await store.stray()):
+        raise Mismatch("the rows of no epoch", "none", f"one at position {stray}")
+    quiet = before is not None and not busy and await _kept(store, "") == before
+    if before is not None and quiet:
+        _compare_sums("over all sites, ", fleet, before)
+    return Audited(
+        sites=sites, epochs=epochs, events=events, counted=counted, outgrown=outgrown, busy=busy, fleet=quiet
+    )
 
 
 async def _sites(store: Auditable, only_site: str) -> AsyncIterator[str]:
@@ -78,104 +97,77 @@ def _numbers(states: list[EpochState]) -> list[tuple[str, int]]:
     return [(state.epoch, state.acked_through) for state in states]
 
 
-async def _audited(store: Auditable, site: str, states: list[EpochState]) -> _Sums:
-    """The sums of what these epochs counted."""
-    sums: _Sums = defaultdict(lambda: (0, Decimal(0)))
+async def _audited(store: Auditable, site: str, states: list[EpochState]) -> Tally:
+    """What these epochs' rows give."""
+    tally = Tally()
     for state in states:
-        walk = _Walk(site, state, sums)
-        ends = _ends(store, site, state.epoch)
+        walk = Walk(site, state, tally)
+        ends = _ends(store, site, state)
         end = await anext(ends, None)
-        async for event in _history(store, site, state):
-            at_end = end is not None and end.last == event.seq
-            walk.take(event, end if at_end else None)
-            if at_end:
-                end = await anext(ends, None)
+        async for page in _history(store, site, state):
+            elsewhere = await _elsewhere(store, site, state.epoch, page, alone=len(states) == 1)
+            for row in page:
+                at_end = end is not None and end.last == row.seq
+                walk.take(row, end if at_end else None, row.id in elsewhere)
+                if at_end:
+                    end = await anext(ends, None)
         walk.finish()
-    return sums
+        walk.beyond(await store.history(site, state.epoch, state.acked_through, 1))
+    return tally
 
 
-async def _history(store: Auditable, site: str, state: EpochState) -> AsyncIterator[StoredEvent]:
+async def _history(store: Auditable, site: str, state: EpochState) -> AsyncIterator[list[HeldRow]]:
     after = 0
     while after < state.acked_through:
         page = await store.history(site, state.epoch, after, min(PAGE, state.acked_through - after))
-        for event in page:
-            yield event
         if not page:
             return
+        yield page
         after = page[-1].seq
 
 
-async def _ends(store: Auditable, site: str, epoch: str) -> AsyncIterator[Booked]:
+async def _elsewhere(store: Auditable, site: str, epoch: str, page: list[HeldRow], *, alone: bool) -> frozenset[str]:
+    """Which ids of a page another epoch has counted. Where there is no other, none has."""
+    if alone:
+        return frozenset()
+    return await store.counted_elsewhere(site, epoch, [row.id for row in page if row.status <= KNOWN])
+
+
+async def _ends(store: Auditable, site: str, state: EpochState) -> AsyncIterator[Booked]:
     after = 0
-    while page := await store.batches(site, epoch, after, PAGE):
+    while page := await store.batches(site, state.epoch, after, PAGE):
         for end in page:
+            if end.last > state.acked_through:  # it came meanwhile
+                return
             yield end
         after = page[-1].last
 
 
-class _Walk:
-    """Over one epoch, event by event."""
-
-    def __init__(self, site: str, state: EpochState, sums: _Sums) -> None:
-        self._place = Place(site, state.epoch)
-        self._state = state
-        self._sums = sums
-        self._sequence = 0
-        self._chain = CHAIN_START
-        self._counts = {"counted": 0, "known": 0, "rejected": 0}
-
-    def take(self, event: StoredEvent, end: Booked | None) -> None:
-        """`end`: of the batch that ended with this event."""
-        self._sequence += 1
-        if event.seq != self._sequence:
-            raise self._mismatch("the next event", self._sequence, event.seq)
-        if event.body:
-            self._chain = chain_next(self._chain, event.body)
-        elif end is None:
-            raise self._mismatch("the event", "its bytes", "nothing")
-        else:  # withheld at the site, which stated its place in the chain alone
-            self._chain = end.chain
-        if end and end.chain != self._chain:
-            raise self._mismatch("the chain where a batch ended", self._chain, end.chain)
-        self._counts[event.status] += 1
-        if event.status == "counted":
-            self._add(event)
-
-    def _add(self, event: StoredEvent) -> None:
-        (seen,) = screen(self._place, event.seq, [event.body])
-        if seen.refused:
-            raise self._mismatch("the counted event", "one that can be counted", seen.message)
-        key = (seen.day, seen.meter, seen.unit)
-        events, quantity = self._sums[key]
-        self._sums[key] = events + 1, exact_sum((quantity, Decimal(seen.quantity)))
-
-    def finish(self) -> None:
-        state = self._state
-        for what, expected, found in (
-            ("the last event", state.acked_through, self._sequence),
-            ("the chain after the last event", self._chain, state.chain),
-            ("events counted", self._counts["counted"], state.counted),
-            ("events known before", self._counts["known"], state.known),
-            ("events rejected", self._counts["rejected"], state.rejected),
-        ):
-            if expected != found:
-                raise self._mismatch(what, expected, found)
-
-    def _mismatch(self, what: str, expected: object, found: object) -> Mismatch:
-        return Mismatch(what, expected, found, f"{self._place.epoch} of site {self._place.site}", self._sequence)
+def _merge(into: Sums, sums: Sums) -> None:
+    for key, (events, quantity) in sums.items():
+        so_far, total = into[key]
+        into[key] = so_far + events, exact_sum((total, quantity))
 
 
-async def _kept(store: Auditable, site: str) -> _Sums:
+async def _kept(store: Auditable, site: str) -> Sums:
     totals = await store.totals(TotalsQuery(site=site, by_day=True))
     return {(each.day, each.meter, each.unit): (each.events, Decimal(each.quantity)) for each in totals}
 
 
-def _compare_sums(site: str, sums: _Sums, kept: _Sums) -> None:
+def _compare_sums(where: str, sums: Sums, kept: Sums) -> None:
     for key in sorted(sums.keys() | kept.keys()):
         expected, found = sums.get(key), kept.get(key)
         if expected != found:
             day, meter, unit = key
-            raise Mismatch(f"site {site}, {day}: events and sum of {meter} ({unit})", _shown(expected), _shown(found))
+            raise Mismatch(f"{where}{day}: events and sum of {meter} ({unit})", _shown(expected), _shown(found))
+
+
+async def _compare_hours(store: Auditable, site: str, tally: Tally) -> None:
+    for day in sorted({day for day, _, _ in tally.sums}):
+        for hour, found in enumerate(await store.calls_by_hour(site, day)):
+            expected = tally.hours.get((day, hour), Decimal(0))
+            if expected != found:
+                raise Mismatch(f"site {site}, {day}, hour {hour}: sum of calls", f"{expected:f}", f"{found:f}")
 
 
 def _shown(total: tuple[int, Decimal] | None) -> str:

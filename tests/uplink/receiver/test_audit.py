@@ -2,20 +2,23 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
+import asyncpg
 import msgspec
 import pytest
 
 from tests.agent.cli.commands import pegcount
 from tests.uplink.receiver.batches import batch_of, events, post
+from tests.uplink.receiver.postgres import Cluster
 from tests.uplink.receiver.storages import Place, running_platform
 from tests.uplink.site import chain_of
 from uplink.batch import build
 from uplink.proof import Mismatch
 from uplink.receiver.audit import Auditable, Audited, audit
+from uplink.receiver.screen import METERS
 from uplink.receiver.storage.opening import open_storage
 
 CALLS = [*events("e-1", 1, 9, quantity="0.7"), *events("e-1", 10, 10, type="electricity"), *events("e-1", 11, 12)]
@@ -32,7 +35,7 @@ async def filled(storage: Place) -> None:
             assert (await post(platform, batch))[0] == 200
         after = {"after_epoch": "e-1", "after_chain": chain_of(CALLS)}
         assert (await post(platform, batch_of(AGAIN, 1, 2, "e-2", **after)))[0] == 200
-        other = events("e-1", 1, 30, site="site-2")
+        other = events("e-1", 1, 29, site="site-2") + events("e-1", 30, 30, site="site-2", type="call")
         assert (await post(platform, batch_of(other, 1, 30), site="site-2"))[0] == 200
 
 
@@ -47,7 +50,7 @@ async def audited(storage: str) -> Audited:
 
 async def test_all_of_it_holds(storage: Place) -> None:
     await filled(storage)
-    assert await audited(storage.books or storage.store) == Audited(sites=2, epochs=3, events=44, counted=41, busy=[])
+    assert await audited(storage.books or storage.store) == Audited(sites=2, epochs=3, events=44, counted=41)
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +60,49 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def filled_places(store: Path, cluster: Cluster) -> list[Place]:
+    database = Place(cluster.empty())
+    asyncio.run(filled(database))
+    return [Place(str(store)), database]
+
+
+@asynccontextmanager
+async def changing(place: Place, statement: str) -> AsyncIterator[str]:
+    """The store in which somebody did this; PostgreSQL's is mended afterwards by a copy of its tables."""
+    if not place.store.startswith("postgresql"):
+        with changed(Path(place.store), statement) as copy:
+            yield str(copy)
+        return
+    connection = await asyncpg.connect(place.store, server_settings={"search_path": "pegcount"})
+    try:
+        for table in ("event", "exception"):
+            await connection.execute(f"CREATE TABLE kept_{table} AS TABLE {table}")
+        await connection.execute(statement)
+        yield place.store
+    finally:
+        for table in ("event", "exception"):
+            await connection.execute(f"TRUNCATE {table}")
+            await connection.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE TABLE kept_{table}")
+            await connection.execute(f"DROP TABLE kept_{table}")
+        await connection.close()
+
+
 @contextmanager
 def changed(path: Path, statement: str) -> Iterator[Path]:
     copy = path.with_name("copy.db")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
-        target.execute(statement)
-        target.commit()
+        target.executescript(statement)
     yield copy
     for part in copy.parent.glob("copy.db*"):
         part.unlink()
+
+
+ROW = (
+    "INSERT INTO event (epoch_id, seq, status, id, meter, time_ms, quantity, unit, body)"
+    " VALUES ({}, 0, 'made up', 'call', 0, '1', 'call', x'00')"
+)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +115,15 @@ def changed(path: Path, statement: str) -> Iterator[Path]:
         ("DELETE FROM event WHERE seq = 4 AND epoch_id = 1", "the next event"),
         ("DELETE FROM event WHERE seq = 12 AND epoch_id = 1", "the last event"),
         ("UPDATE event SET body = x'' WHERE seq = 3", "the event"),
-        ("UPDATE event SET status = 1 WHERE seq = 3 AND epoch_id = 1", "events counted"),
-        ("UPDATE event SET status = 0 WHERE seq = 10 AND epoch_id = 1", "the counted event"),
+        ("UPDATE event SET status = 1 WHERE seq = 3 AND epoch_id = 1", "the column status"),
+        ("UPDATE event SET status = 0 WHERE seq = 10 AND epoch_id = 1", "the column status"),
+        ("UPDATE epoch SET counted = counted - 1, known = known + 1 WHERE id = 1", "events counted"),
+        ("UPDATE call_hour SET quantity = '1000'", "site site-2, 2026-11-20, hour 10: sum of calls"),
+        ("UPDATE fleet_total SET events = events + 1", "over all sites, 2026-11-20: events and sum of call"),
+        ("UPDATE batch SET first = 2 WHERE first = 1", "the first event of the batch"),
+        ("DELETE FROM batch WHERE last = 30", "the last batch"),
+        (ROW.format("3, 31"), "the row"),
+        ("PRAGMA foreign_keys = OFF; " + ROW.format("99, 1"), "the rows of no epoch"),
         ("UPDATE batch SET chain = zeroblob(32) WHERE last = 11", "the chain where"),
         ("UPDATE epoch SET chain = zeroblob(32)", "the chain after"),
         (
@@ -97,6 +140,78 @@ async def test_what_was_changed_is_found(store: Path, statement: str, what: str)
     assert caught.value.what.startswith(what)
 
 
+COLUMNS = (
+    ("status = 1", 7, "status", "counted", "known"),
+    ("id = 'another'", 7, "id", "event-7", "another"),
+    ("meter = 'download'", 7, "meter", "voice.minutes", "download"),
+    ("time_ms = 0", 7, "time_ms", "1795168800000", "0"),
+    ("quantity = '70'", 7, "quantity", "0.7", "70"),
+    ("unit = 'hour'", 7, "unit", "minute", "hour"),
+    ("id = 'billed'", 10, "id", "", "billed"),
+    ("status = 0", 12, "status", "rejected", "counted"),
+)
+"""Whoever changes what is billed changes a column; the bytes beside it stay those that the site signed."""
+
+
+@pytest.mark.parametrize(("change", "seq", "column", "expected", "found"), COLUMNS)
+async def test_a_column_that_its_bytes_do_not_give_is_named(
+    filled_places: list[Place], change: str, seq: int, column: str, expected: str, found: str
+) -> None:
+    where = f"seq = {seq} AND epoch_id = 1"
+    for place in filled_places:
+        async with changing(place, f"UPDATE event SET {change} WHERE {where}") as copy:
+            with pytest.raises(Mismatch) as caught:
+                await audited(copy)
+        told = caught.value.told()
+        assert told == {
+            "site": "site-1",
+            "epoch": "e-1",
+            "sequence": seq,
+            "what": f"the column {column}",
+            "column": column,
+            "expected": expected,
+            "found": found,
+        }
+
+
+EXCEPTIONS = (
+    ("DELETE FROM exception WHERE seq = 10", "exception.status", "2", "None"),
+    ("UPDATE exception SET status = 1 WHERE seq = 10", "exception.status", "2", "1"),
+    ("UPDATE exception SET code = 'bad_id' WHERE seq = 10", "exception.code", "unknown_type", "bad_id"),
+    (
+        "INSERT INTO exception (epoch_id, seq, status, code, message) VALUES (1, 3, 2, 'x', '')",
+        "exception.status",
+        "None",
+        "2",
+    ),
+)
+
+
+@pytest.mark.parametrize(("statement", "column", "expected", "found"), EXCEPTIONS)
+async def test_why_an_event_was_not_counted_is_a_column_too(
+    filled_places: list[Place], statement: str, column: str, expected: str, found: str
+) -> None:
+    for place in filled_places:
+        async with changing(place, statement) as copy:
+            with pytest.raises(Mismatch) as caught:
+                await audited(copy)
+        assert (caught.value.column, caught.value.expected, caught.value.found) == (column, expected, found)
+
+
+async def test_an_event_that_two_epochs_count_is_found(filled_places: list[Place]) -> None:
+    for place in filled_places:
+        async with changing(place, "UPDATE event SET status = 0 WHERE seq = 1 AND epoch_id = 2") as copy:
+            with pytest.raises(Mismatch, match="the column status: expected known, found counted"):
+                await audited(copy)
+
+
+async def test_what_was_refused_as_unknown_and_is_a_meter_today_is_told_and_holds(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uplink.receiver.screen.METERS", METERS | {"electricity"})
+    assert (await audited(str(store))).outgrown == 1
+
+
 def test_the_command_tells_it(store: Path) -> None:
     done = pegcount("platform", "verify", "--store", store)
     assert (done.status, done.out) == (0, "2 sites, 3 epochs, 44 events, 41 of them counted: all hold\n")
@@ -105,6 +220,6 @@ def test_the_command_tells_it(store: Path) -> None:
         done = pegcount("platform", "verify", "--store", copy)
     assert (done.status, done.out) == (
         1,
-        "does not hold: epoch e-1 of site site-1, event 4: the next event: expected 4, found 5\n",
+        "does not hold: site site-1, epoch e-1, event 4: the next event: expected 4, found 5\n",
     )
     assert pegcount("platform", "verify", "--store", "/nowhere/at/all.db").status == 74

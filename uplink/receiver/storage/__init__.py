@@ -122,6 +122,23 @@ class StoredEvent(Struct, frozen=True, kw_only=True):
     body: bytes
 
 
+class HeldRow(Struct, frozen=True, gc=False):
+    """An event's row, column by column as the store has it, for whoever works them out again. `quantity` is empty where the
+    store keeps none; `exempted` and `code` are those of its exception, None and empty where it has none."""
+
+    site: str
+    seq: int
+    status: int
+    id: str
+    meter: str
+    time_ms: int
+    quantity: str
+    unit: str
+    body: bytes
+    exempted: int | None
+    code: str
+
+
 class EpochState(Struct, frozen=True, kw_only=True):
     """`continues`: did the epoch name its predecessor's last chain value as the platform knows it? `first`, `yes`, `no`
     or `unnamed`. `skew_ms` is the site's clock minus the platform's, at the last head."""

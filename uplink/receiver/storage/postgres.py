@@ -9,7 +9,7 @@ Laws
 - The URL may hold a password; no message does.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from uplink.receiver.storage import (
     Booked,
     Document,
     EpochState,
+    HeldRow,
     Incoming,
     SitesQuery,
     SiteState,
@@ -133,9 +134,19 @@ class PostgresStore:
         rows = await self._do(lambda connection: connection.fetch(_EVENTS, site, after, limit))
         return _stored(rows)
 
-    async def history(self, site: str, epoch: str, after: int, limit: int) -> list[StoredEvent]:
-        """An epoch's events behind number `after`, in the order of their numbers."""
-        return _stored(await self._do(lambda connection: connection.fetch(_HISTORY, site, epoch, after, limit)))
+    async def history(self, site: str, epoch: str, after: int, limit: int) -> list[HeldRow]:
+        """An epoch's rows behind number `after`, in the order of their numbers."""
+        rows = await self._do(lambda connection: connection.fetch(_HISTORY, site, epoch, after, limit))
+        return [HeldRow(*row) for row in rows]
+
+    async def counted_elsewhere(self, site: str, epoch: str, ids: Sequence[str]) -> frozenset[str]:
+        """Which of these ids another epoch of the site has counted."""
+        rows = await self._do(lambda connection: connection.fetch(_COUNTED_ELSEWHERE, site, epoch, ids))
+        return frozenset(row[0] for row in rows)
+
+    async def stray(self) -> int:
+        """The position of a row that is of no epoch; 0 where there is none."""
+        return int(await self._do(lambda connection: connection.fetchval(_STRAY)) or 0)
 
     async def batches(self, site: str, epoch: str, after: int, limit: int) -> list[Booked]:
         rows = await self._do(lambda connection: connection.fetch(_BATCHES, site, epoch, after, limit))
@@ -248,9 +259,20 @@ def _stored(rows: Iterable[tuple[int, str, int, int, bytes]]) -> list[StoredEven
     ]
 
 
+# The row's own site stands beside its epoch's: it has to be the same.
 _HISTORY = """
-SELECT position, epoch.name, seq, status, body FROM event JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = epoch.site_id
-WHERE site.name = $1 AND epoch.name = $2 AND seq > $3 ORDER BY seq LIMIT $4
+SELECT coalesce((SELECT name FROM site WHERE id = event.site_id), ''), event.seq, event.status, event.id, meter, time_ms,
+    coalesce(quantity::text, ''), unit, body, exception.status, coalesce(code, '')
+FROM event JOIN epoch ON epoch.id = event.epoch_id JOIN site ON site.id = epoch.site_id
+    LEFT JOIN exception ON exception.epoch_id = event.epoch_id AND exception.seq = event.seq
+WHERE site.name = $1 AND epoch.name = $2 AND event.seq > $3 ORDER BY event.seq LIMIT $4
+"""
+
+_STRAY = "SELECT position FROM event WHERE NOT EXISTS (SELECT FROM epoch WHERE id = epoch_id) LIMIT 1"
+
+_COUNTED_ELSEWHERE = """
+SELECT event.id FROM event JOIN epoch ON epoch.id = event.epoch_id JOIN site ON site.id = epoch.site_id
+WHERE event.id = ANY($3) AND status = 0 AND site.name = $1 AND epoch.name <> $2
 """
 
 _BATCHES = """

@@ -1,11 +1,11 @@
 """What is read from the SQLite store: the statements, for the reader's connection."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from uplink.feed import Item
-from uplink.receiver.storage import Booked, EpochState, SitesQuery, SiteState, StoredEvent, Total, TotalsQuery
+from uplink.receiver.storage import Booked, EpochState, HeldRow, SitesQuery, SiteState, StoredEvent, Total, TotalsQuery
 from uplink.receiver.storage.reckoning import COUNTED, STATUS_NAMES, by_hour, epoch_states, exact_sum
 
 
@@ -88,15 +88,32 @@ def events(db: sqlite3.Connection, site: str, after: int, limit: int) -> list[St
     return _stored(rows)
 
 
-def history(db: sqlite3.Connection, site: str, epoch: str, after: int, limit: int) -> list[StoredEvent]:
-    """An epoch's events behind number `after`, in the order of their numbers."""
+def history(db: sqlite3.Connection, site: str, epoch: str, after: int, limit: int) -> list[HeldRow]:
+    """An epoch's rows behind number `after`, in the order of their numbers."""
     rows = db.execute(
-        "SELECT position, epoch.name, seq, status, body FROM event"
-        " JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = site_id"
-        " WHERE site.name = ? AND epoch.name = ? AND seq > ? ORDER BY seq LIMIT ?",
+        "SELECT site.name, event.seq, event.status, event.id, meter, time_ms, quantity, unit, body, exception.status,"
+        " coalesce(code, '') FROM event JOIN epoch ON epoch.id = event.epoch_id JOIN site ON site.id = site_id"
+        " LEFT JOIN exception ON exception.epoch_id = event.epoch_id AND exception.seq = event.seq"
+        " WHERE site.name = ? AND epoch.name = ? AND event.seq > ? ORDER BY event.seq LIMIT ?",
         (site, epoch, after, limit),
     )
-    return _stored(rows)
+    return [HeldRow(*row) for row in rows]
+
+
+def counted_elsewhere(db: sqlite3.Connection, site: str, epoch: str, ids: Sequence[str]) -> frozenset[str]:
+    """Which of these ids another epoch of the site has counted."""
+    rows = db.execute(
+        f"SELECT event.id FROM event WHERE event.id IN ({','.join('?' * len(ids))}) AND status = {COUNTED} AND epoch_id IN"
+        " (SELECT epoch.id FROM epoch JOIN site ON site.id = site_id WHERE site.name = ? AND epoch.name <> ?)",
+        (*ids, site, epoch),
+    )
+    return frozenset(row[0] for row in rows)
+
+
+def stray(db: sqlite3.Connection) -> int:
+    """The position of a row that is of no epoch; 0 where there is none."""
+    row = db.execute("SELECT position FROM event WHERE epoch_id NOT IN (SELECT id FROM epoch) LIMIT 1").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _stored(rows: Iterable[tuple[int, str, int, int, bytes]]) -> list[StoredEvent]:

@@ -8,7 +8,7 @@ Laws
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import TypeVar
@@ -22,6 +22,7 @@ from uplink.receiver.storage import (
     Booked,
     Document,
     EpochState,
+    HeldRow,
     Incoming,
     SitesQuery,
     SiteState,
@@ -147,8 +148,14 @@ class SqliteStore:
     async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]:
         return await self._read(lambda db: queries.events(db, site, after, limit))
 
-    async def history(self, site: str, epoch: str, after: int, limit: int) -> list[StoredEvent]:
+    async def history(self, site: str, epoch: str, after: int, limit: int) -> list[HeldRow]:
         return await self._read(lambda db: queries.history(db, site, epoch, after, limit))
+
+    async def counted_elsewhere(self, site: str, epoch: str, ids: Sequence[str]) -> frozenset[str]:
+        return await self._read(lambda db: queries.counted_elsewhere(db, site, epoch, ids))
+
+    async def stray(self) -> int:
+        return await self._read(queries.stray)
 
     async def batches(self, site: str, epoch: str, after: int, limit: int) -> list[Booked]:
         return await self._read(lambda db: queries.batches(db, site, epoch, after, limit))
