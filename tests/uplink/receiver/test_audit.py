@@ -1,8 +1,10 @@
 """A receiver's store proves itself; whatever is changed in it is found."""
 
 import asyncio
+import base64
+import gzip
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
@@ -11,14 +13,19 @@ import msgspec
 import pytest
 
 from tests.agent.cli.commands import pegcount
-from tests.uplink.receiver.batches import batch_of, events, post
+from tests.uplink.receiver.batches import TEN, batch_of, events, post
+from tests.uplink.receiver.jetstream import NatsServer
 from tests.uplink.receiver.postgres import Cluster
 from tests.uplink.receiver.storages import Place, running_platform
 from tests.uplink.site import chain_of
-from uplink.batch import build
+from uplink.batch import build, digest_field
 from uplink.proof import Mismatch
 from uplink.receiver.audit import Auditable, Audited, audit
+from uplink.receiver.audit_log import LogAudited, audit_log
 from uplink.receiver.screen import METERS
+from uplink.receiver.storage.jetstream import JetStreamStore
+from uplink.receiver.storage.jetstream_log import JetStreamLog
+from uplink.receiver.storage.logged import Logged, subject
 from uplink.receiver.storage.opening import open_storage
 
 CALLS = [*events("e-1", 1, 9, quantity="0.7"), *events("e-1", 10, 10, type="electricity"), *events("e-1", 11, 12)]
@@ -223,3 +230,120 @@ def test_the_command_tells_it(store: Path) -> None:
         "does not hold: site site-1, epoch e-1, event 4: the next event: expected 4, found 5\n",
     )
     assert pegcount("platform", "verify", "--store", "/nowhere/at/all.db").status == 74
+
+
+# --- a log
+
+
+async def of_log(storage: Place, only_site: str = "", books: str = "") -> LogAudited:
+    log = await JetStreamLog.open(storage.store)
+    booked = await open_storage(books) if books else None
+    try:
+        return await audit_log(log, booked, only_site)
+    finally:
+        if booked:
+            await booked.close()
+        await log.close()
+
+
+@pytest.fixture
+async def logged(nats_server: NatsServer, tmp_path: Path) -> Place:
+    place = Place(nats_server.url, str(tmp_path / "books.db"))
+    await filled(place)
+    return place
+
+
+async def test_a_log_holds_and_so_do_the_books_beside_it(logged: Place) -> None:
+    # 5 + 8 + 0 + 2 events of the first site (4 and 5 twice), 30 of the other.
+    whole = LogAudited(sites=2, messages=5, events=45)
+    assert await of_log(logged) == whole
+    assert await of_log(logged, books=logged.books) == whole
+    assert await of_log(logged, "site-2") == LogAudited(sites=1, messages=1, events=30)
+    done = await asyncio.to_thread(pegcount, "platform", "verify", "--store", logged.store, "--books", logged.books)
+    assert done.out.splitlines() == [
+        "log: 2 sites, 5 messages, 45 events: all hold",
+        "2 sites, 3 epochs, 44 events, 41 of them counted: all hold",
+    ]
+
+
+async def test_books_that_are_behind_or_other_ones_show(logged: Place, tmp_path: Path) -> None:
+    empty = str(tmp_path / "empty.db")
+    assert (await of_log(logged, books=empty)).waiting == 44
+    for statement, what in (
+        ("UPDATE epoch SET chain = zeroblob(32) WHERE id = 1", "the chain of the books"),
+        ("UPDATE epoch SET acked_through = 11, chain = zeroblob(32) WHERE id = 1", "the chain of the books"),
+        ("UPDATE epoch SET acked_through = 13 WHERE id = 1", "the last event of the books"),
+    ):
+        with changed(Path(logged.books), statement) as copy, pytest.raises(Mismatch, match=what):
+            await of_log(logged, books=str(copy))
+
+
+async def republished(storage: Place, change: Callable[[Logged, dict[str, str]], tuple[bytes, dict[str, str]]]) -> None:
+    """The whole log of the first site taken out and put in again with other contents."""
+    log = await JetStreamLog.open(storage.store)
+    messages, seq = [], 0
+    while (each := await log.next("site-1", seq + 1)) is not None:
+        raw = await log.js.get_msg(log.place.stream, seq=each.seq)
+        messages.append((each, dict(raw.headers or {})))
+        seq = each.seq
+    await log.js.purge_stream(log.place.stream, subject=subject("site-1"))
+    for each, headers in messages:
+        keep = {name: value for name, value in headers.items() if name.startswith(("Pegcount", "Meter", "Content"))}
+        body, told = change(each, keep)
+        await log.js.publish(subject("site-1"), body, headers=told)
+    await log.close()
+
+
+async def test_a_message_that_was_changed_is_found(logged: Place) -> None:
+    def other_body(each: Logged, headers: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+        if each.head.last != 11:
+            return each.body, headers
+        body = gzip.compress(gzip.decompress(each.body).replace(b"0.7", b"0.8"))
+        return body, headers | {"Content-Digest": digest_field(body)}
+
+    await republished(logged, other_body)
+    with pytest.raises(Mismatch, match=r"site site-1, epoch e-1, event 4: message \d+: the message") as caught:
+        await of_log(logged)
+    assert "chain" in caught.value.found
+
+
+async def test_a_message_of_another_state_or_site_is_found(logged: Place) -> None:
+    def denies(each: Logged, headers: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+        marks = [msgspec.structs.replace(mark, counted=mark.counted + 1) for mark in each.marks]
+        state = base64.b64encode(msgspec.msgpack.encode(marks)).decode()
+        return each.body, headers | ({"Pegcount-State": state} if each.head.last == 12 else {})
+
+    await republished(logged, denies)
+    with pytest.raises(Mismatch, match="how the site stands after the message"):
+        await of_log(logged)
+    await republished(logged, lambda each, headers: (each.body, headers | {"Pegcount-Site": "site-2"}))
+    with pytest.raises(Mismatch, match="the site of the message"):
+        await of_log(logged)
+    await republished(logged, lambda each, _: (each.body, {}))
+    with pytest.raises(Mismatch, match="site-1: the message"):
+        await of_log(logged)
+
+
+async def test_a_hole_in_a_log_is_found_and_closes_when_its_site_sends_again(nats_server: NatsServer) -> None:
+    place = Place(nats_server.url)
+    async with running_platform(place) as platform:
+        for first in (1, 4, 7):
+            assert (await post(platform, batch_of(TEN, first, first + 2)))[0] == 200
+        store = platform.store
+        assert isinstance(store, JetStreamStore)
+        lost = await store.log.holding("site-1", "e-1", 4)
+        assert lost is not None
+        await store.log.js.delete_msg(store.log.place.stream, lost.seq)
+        with pytest.raises(Mismatch, match="event 4: events 4 to 6: expected to be in the log, found nothing"):
+            await of_log(place)
+        assert (await post(platform, batch_of(TEN, 3, 5)))[0] == 200
+        with pytest.raises(Mismatch, match="event 6: events 6 to 6"):
+            await of_log(place)
+        assert (await post(platform, batch_of(TEN, 6, 8)))[0] == 200
+        assert (await of_log(place)).messages == 4
+        await store.log.forget_before("site-1", lost.seq + 1)
+        assert (await of_log(place)).messages == 3
+
+
+def test_books_are_for_logs_alone(store: Path) -> None:
+    assert pegcount("platform", "verify", "--store", store, "--books", store).status == 2

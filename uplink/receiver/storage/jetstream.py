@@ -121,9 +121,9 @@ class JetStreamStore(KvDocuments):
         return _appended(incoming, placement, mark.acked_through)
 
     async def _is_lost(self, incoming: Incoming, mark: Mark) -> bool:
-        """Whether the log lacks any of a batch that ends before the site's last one began."""
+        """Whether the log lacks any of a batch that begins before the site's last one."""
         head = incoming.head
-        return head.first <= head.last < mark.first and not await self.log.holds(incoming.site, head)
+        return head.first <= head.last and head.first < mark.first and not await self.log.holds(incoming.site, head)
 
     async def _chains(self, incoming: Incoming, marks: list[Mark]) -> dict[int, bytes]:
         """As `placed` wants them; one that the log does not hold any more is left out."""

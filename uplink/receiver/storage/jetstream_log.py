@@ -8,7 +8,7 @@ from nats.js.errors import NotFoundError
 
 from uplink.batch import ENCODED_MAX_BYTES, BatchError, Head
 from uplink.receiver.storage import StoreUnavailable
-from uplink.receiver.storage.logged import Logged, read, subject
+from uplink.receiver.storage.logged import SHARDS, Logged, read, site_of, subject
 from uplink.receiver.storage.nats_place import NatsPlace, answered, connect, parse
 
 ANSWER_S = 10.0
@@ -16,6 +16,10 @@ MESSAGE_MAX_BYTES = ENCODED_MAX_BYTES + 64 * 1024
 """A body and its headers. NATS takes 1 MiB unless its `max_payload` says less."""
 WINDOW_S = 120.0
 """Of message ids, JetStream's own default."""
+
+
+class MessageUnreadable(StoreUnavailable):
+    """A message that is none of ours."""
 
 
 class JetStreamLog:
@@ -82,6 +86,15 @@ class JetStreamLog:
             return None
         return _read(found)
 
+    async def sites(self) -> list[str]:
+        """All of which the log has a message, in the order of their subjects; asked for shard by shard, since a server tells at
+        most 100,000 subjects at once."""
+        found: list[str] = []
+        for shard in range(SHARDS):
+            info = await answered(self.js.stream_info(self.place.stream, subjects_filter=f"m.{shard:02x}.*"))
+            found += sorted(map(site_of, info.state.subjects or ()))
+        return found
+
     async def holding(self, site: str, epoch: str, number: int) -> Logged | None:
         """The site's first message by which `epoch` has reached `number`: by bisection, since no epoch ever goes back."""
         best = await self.last(site)
@@ -118,7 +131,7 @@ def _read(message: api.RawStreamMsg) -> Logged:
     try:
         return read(message.seq or 0, message.headers, message.data)
     except BatchError as error:
-        raise StoreUnavailable(str(error)) from error
+        raise MessageUnreadable(str(error)) from error
 
 
 def _fault(config: api.StreamConfig) -> str:

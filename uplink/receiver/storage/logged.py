@@ -99,6 +99,11 @@ def subject(site: str) -> str:
     return f"m.{zlib.crc32(site.encode()) % SHARDS:02x}.{site.replace('.', '%')}"
 
 
+def site_of(subject: str) -> str:
+    """The site that a subject is made of."""
+    return subject.rpartition(".")[2].replace("%", ".")
+
+
 def message_id(incoming: Incoming) -> str:
     """Heartbeats stand at one place, and differ by their time."""
     head = incoming.head
