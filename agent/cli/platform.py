@@ -19,6 +19,7 @@ from agent.cli.operators import operator
 from agent.cli.platform_policy import policy
 from agent.cli.platform_verify import verify
 from uplink.receiver.access import CERTIFICATE, Certified
+from uplink.receiver.acts import AT_STORE, Act, note
 from uplink.receiver.agents import KIND as AGENT
 from uplink.receiver.agents import AgentKey, Agents
 from uplink.receiver.enrolling import KIND as TOKEN
@@ -122,8 +123,15 @@ def list_agents(store: str, site: str) -> None:
 @click.argument("key")
 def revoke_agent(store: str, key: str) -> None:
     """Take a key's right to report, for good. The machine can be enrolled again with a new token."""
-    changed = at_store(store, lambda documents: Agents(documents).change(key, "revoked", wall_clock_ms()))
-    check_done(changed is not None, f"there is no key {key}")
+
+    async def revoke(documents: Documents) -> AgentKey | None:
+        now_ms = wall_clock_ms()
+        changed = await Agents(documents).change(key, "revoked", now_ms)
+        if changed is not None:
+            await note(documents, Act(site=changed.site, at_ms=now_ms, who=AT_STORE, what="revoke", detail=key))
+        return changed
+
+    check_done(at_store(store, revoke) is not None, f"there is no key {key}")
 
 
 @platform.group()

@@ -25,9 +25,19 @@ CERTIFICATE = "certificate"
 """Documents by the SHA-256 of a client certificate (hexadecimal): whose site it is."""
 
 
+TOKEN = "token"
+
+
 class Certified(Struct, frozen=True, kw_only=True):
     site: str
     label: str = ""
+
+
+class Writer(Struct, frozen=True):
+    """Who reports for a site, and by what: the id of a key, TOKEN or CERTIFICATE."""
+
+    site: str
+    by: str
 
 
 class Access:
@@ -41,13 +51,14 @@ class Access:
         self._public_url = public_url.rstrip("/")
         self._replays = Replays()
 
-    async def writer(self, request: web.Request, covered: tuple[str, ...]) -> str:
+    async def writer(self, request: web.Request, covered: tuple[str, ...]) -> Writer:
         """The site of the path, for which this request may speak. Raises Refused."""
         if INPUT_FIELD in request.headers:
-            return granted_site(request, (await self.signer(request, covered)).site)
+            key = await self.signer(request, covered)
+            return Writer(granted_site(request, key.site), key.key)
         if authorization := request.headers.get("Authorization", ""):
-            return granted_site(request, writer_of(self._tokens, authorization))
-        return granted_site(request, await self._certified(request))
+            return Writer(granted_site(request, writer_of(self._tokens, authorization)), TOKEN)
+        return Writer(granted_site(request, await self._certified(request)), CERTIFICATE)
 
     async def signer(self, request: web.Request, covered: tuple[str, ...]) -> AgentKey:
         """The key that signed the request; a new one has taken over with this. Raises Refused."""

@@ -20,7 +20,7 @@ from uplink.batch import CONTENT_ENCODING, CONTENT_TYPE, BatchError, BatchLimits
 from uplink.events import instant
 from uplink.keys import PrivateKey
 from uplink.receipts import Receipt, countersign
-from uplink.receiver.access import Access
+from uplink.receiver.access import Access, Writer
 from uplink.receiver.answers import Refused, check_length, json_answer, whole_body
 from uplink.receiver.guard import Guard
 from uplink.receiver.limits import Limits
@@ -90,13 +90,13 @@ class Ingest:
             self.metrics.answer_s += time.monotonic() - began_s
 
     async def _batch(self, request: web.Request) -> web.Response:
-        site = await self.access.writer(request, COVERED_BATCH)
-        self.guard.check_site(site)
+        writer = await self.access.writer(request, COVERED_BATCH)
+        self.guard.check_site(writer.site)
         with self.turns.holding(self._check_form(request)):
             body = await whole_body(request, self.limits.body_max_bytes, self.limits.body_timeout_s)
             self.metrics.body_bytes += len(body)
             async with self.turns.turn():
-                return await self._take(site, request, body)
+                return await self._take(writer, request, body)
 
     def _check_form(self, request: web.Request) -> int:
         """How long the body is."""
@@ -106,7 +106,8 @@ class Ingest:
             raise Refused("unsupported_encoding", f"Content-Encoding must be {CONTENT_ENCODING}")
         return check_length(request, self.limits.body_max_bytes)
 
-    async def _take(self, site: str, request: web.Request, body: bytes) -> web.Response:
+    async def _take(self, writer: Writer, request: web.Request, body: bytes) -> web.Response:
+        site = writer.site
         try:
             head, events = await asyncio.to_thread(_open, site, request, body, self.limits.batch)
         except BatchError as error:
@@ -116,11 +117,11 @@ class Ingest:
             appended = await self.store.append(incoming)
         except StoreUnavailable as error:
             raise Refused("store_unavailable", "try again later") from error
-        self._see(incoming, appended, request.headers.get(status.FIELD, ""))
+        self._see(incoming, appended, request.headers.get(status.FIELD, ""), writer.by)
         replay_from = await self.resending.hint(site, head, appended.placement)
         return self._answer(incoming, appended, await self.keys.current(), replay_from)
 
-    def _see(self, incoming: Incoming, appended: Appended, told: str) -> None:
+    def _see(self, incoming: Incoming, appended: Appended, told: str, by: str) -> None:
         head = incoming.head
         self.sightings.note(
             Seen(
@@ -131,6 +132,7 @@ class Ingest:
                 skew_ms=head.head_time_s * 1000 - incoming.now_ms,
                 status=status.parse(told) if told else None,
                 refused=_REFUSED.get(type(appended.placement), ""),
+                by=by,
             )
         )
 

@@ -26,7 +26,7 @@ class Policies:
         self._access = access
 
     async def get_policy(self, request: web.Request) -> web.StreamResponse:
-        site = await self._access.writer(request, COVERED)
+        site = (await self._access.writer(request, COVERED)).site
         text = await self.of(site)
         if text is None:
             raise Refused("no_policy", "the site goes by its own configuration")

@@ -21,10 +21,12 @@ from aiohttp import web
 from msgspec import Struct
 
 from uplink.batch import Head
+from uplink.receiver import acts
+from uplink.receiver.acts import Act
 from uplink.receiver.answers import Refused, granted_site, json_answer, only, whole_body
 from uplink.receiver.placing import Append, Placement
 from uplink.receiver.storage import ANY, Document, Storage, StoreUnavailable
-from uplink.receiver.tokens import Tokens, operator_of
+from uplink.receiver.tokens import Tokens, named, operator_of
 
 log = logging.getLogger(__name__)
 
@@ -59,30 +61,49 @@ class Resending:
 
     # --- what operators ask
 
-    def _site(self, request: web.Request) -> str:
-        only(request)
-        return granted_site(request, operator_of(self._tokens, request.headers.get("Authorization", "")))
-
-    async def post(self, request: web.Request) -> web.StreamResponse:
-        site = self._site(request)
-        wanted = await _wanted(request)
+    async def ask(self, site: str, epoch: str, first: int, who: str) -> Resend:
+        """Raises Refused, and StoreUnavailable."""
         epochs = {each.epoch: each.acked_through for each in await self._store.epochs(site)}
-        if not 1 <= wanted.first <= epochs.get(wanted.epoch, 0):
+        if not 1 <= first <= epochs.get(epoch, 0):
             raise Refused("bad_request", "from must be the number of an event of this epoch that is here")
-        asked = Resend(epoch=wanted.epoch, first=wanted.first, next=wanted.first, asked_ms=self._clock_ms())
+        asked = Resend(epoch=epoch, first=first, next=first, asked_ms=self._clock_ms())
         await self._store.put(KIND, site, msgspec.json.encode(asked))
         self._standing[site] = asked
-        return _told(site, asked)
+        await self._note(site, who, "resend", f"from {first} of {epoch}")
+        return asked
+
+    async def asked(self, site: str) -> Resend | None:
+        """What stands. Raises StoreUnavailable."""
+        document = await self._store.get(KIND, site)
+        return _read(document) if document else None
+
+    async def withdraw(self, site: str, who: str) -> None:
+        """Raises StoreUnavailable."""
+        self._standing.pop(site, None)
+        if await self._store.delete(KIND, site):
+            await self._note(site, who, "resend_withdrawn")
+
+    async def _note(self, site: str, who: str, what: str, detail: str = "") -> None:
+        await acts.note(self._store, Act(site=site, at_ms=self._clock_ms(), who=who, what=what, detail=detail))
+
+    def _asking(self, request: web.Request) -> tuple[str, str]:
+        """The site, and who asks. Raises Refused."""
+        only(request)
+        authorization = request.headers.get("Authorization", "")
+        return granted_site(request, operator_of(self._tokens, authorization)), named(authorization)
+
+    async def post(self, request: web.Request) -> web.StreamResponse:
+        site, who = self._asking(request)
+        wanted = await _wanted(request)
+        return _told(site, await self.ask(site, wanted.epoch, wanted.first, who))
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        site = self._site(request)
-        document = await self._store.get(KIND, site)
-        return _told(site, _read(document) if document else None)
+        site, _ = self._asking(request)
+        return _told(site, await self.asked(site))
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
-        site = self._site(request)
-        await self._store.delete(KIND, site)
-        self._standing.pop(site, None)
+        site, who = self._asking(request)
+        await self.withdraw(site, who)
         return _told(site, None)
 
     # --- what sites are told

@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from uplink.clocks import WRONG_MS
 from uplink.receiver.storage import Documents, StoreUnavailable
 from uplink.status import AgentStatus
 
@@ -27,7 +28,8 @@ WRITE_EVERY_S = 5.0
 
 class Seen(Struct, frozen=True, kw_only=True, gc=False):
     """`skew_ms`: the site's clock minus the platform's. `status` is None where the agent said nothing of itself.
-    `refused`: `gap` or `conflict` where the last batch was none that could be placed."""
+    `refused`: `gap` or `conflict` where the last batch was none that could be placed. `by`: the key that spoke, or `token` or
+    `certificate`. `refused_since_ms`, `wrong_since_ms`: since when it has been refused so, and its clock has been wrong."""
 
     site: str
     seen_ms: int
@@ -36,6 +38,12 @@ class Seen(Struct, frozen=True, kw_only=True, gc=False):
     skew_ms: int
     status: AgentStatus | None = None
     refused: Literal["", "gap", "conflict"] = ""
+    by: str = ""
+    refused_since_ms: int = 0
+    wrong_since_ms: int = 0
+
+    def has_wrong_clock(self) -> bool:
+        return abs(self.skew_ms) > WRONG_MS
 
 
 class Sightings:
@@ -51,11 +59,24 @@ class Sightings:
         waiting, self._waiting = self._waiting, {}
         for site, seen in waiting.items():
             try:
-                await self._documents.put(KIND, site, msgspec.json.encode(seen))
+                await self._documents.put(KIND, site, msgspec.json.encode(await self._with_since(seen)))
             except StoreUnavailable as error:
                 log.debug("sightings wait: %s", error)
                 self._waiting = {**waiting, **self._waiting}
                 return
+
+    async def _with_since(self, seen: Seen) -> Seen:
+        """Told since when something is wrong, which what was written before knows."""
+        if not (seen.refused or seen.has_wrong_clock()):
+            return seen
+        document = await self._documents.get(KIND, seen.site)
+        before = read(document.body) if document else seen
+        refused_ms = before.refused_since_ms if before.refused == seen.refused else 0
+        return msgspec.structs.replace(
+            seen,
+            refused_since_ms=(refused_ms or seen.seen_ms) if seen.refused else 0,
+            wrong_since_ms=(before.wrong_since_ms or seen.seen_ms) if seen.has_wrong_clock() else 0,
+        )
 
     async def background(self, _app: web.Application) -> AsyncIterator[None]:
         """Part of the application's life: writes now and then, and once more at its end."""

@@ -50,6 +50,11 @@ def operator_of(tokens: Tokens, authorization: str) -> str | None:
     return _granted(tokens.operate, authorization)
 
 
+def named(authorization: str) -> str:
+    """A token that is known here, by what its line in the settings begins with."""
+    return f"token {token_hash(authorization.partition(' ')[2].strip())[:8]}"
+
+
 def _granted(grants: Mapping[str, str], authorization: str) -> str | None:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not 0 < len(token) <= TOKEN_MAX_CHARS:

@@ -12,6 +12,7 @@ import pytest
 from tests.uplink.platform import AUTHORIZATION, TOKENS, Clock, counted_ids, receiver_at, shipping
 from tests.uplink.receiver.storages import Platform, running_platform, settled
 from tests.uplink.site import MemoryOutbox
+from uplink.receiver.acts import of_site
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.receiver.tokens import Tokens, token_hash
 from uplink.shipper import Shipper
@@ -189,6 +190,19 @@ async def test_what_cannot_be_sent_again_is_not_asked(receiver: Platform) -> Non
         status, document = await call(receiver, "POST", body)
         assert (status >= 400, document["code"]) == (True, code)
     assert await standing(receiver) is None
+
+
+async def test_who_asked_and_who_withdrew_is_noted(receiver: Platform) -> None:
+    outbox = full_site()
+    async with site_at(receiver, outbox) as site:
+        await site.upload()
+    await ask(receiver, 7)
+    await call(receiver, "DELETE")
+    await call(receiver, "DELETE")
+    noted = [(each.who, each.what, each.detail) for each in await of_site(receiver.store, "site-1", 9)]
+    # printf a-token | sha256sum
+    who = "token 1f6076e3"
+    assert noted == [(who, "resend_withdrawn", ""), (who, "resend", "from 7 of epoch-1")]
 
 
 async def test_only_operators_ask(tmp_path: Path) -> None:

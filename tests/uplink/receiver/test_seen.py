@@ -88,3 +88,26 @@ async def test_a_batch_that_cannot_be_placed_is_noted_until_one_can(tmp_path: Pa
         await store.close()
         assert document is not None
         assert read(document.body).refused == refused
+
+
+async def test_since_when_something_is_wrong_is_kept_until_it_is_right(tmp_path: Path) -> None:
+    store = await SqliteStore.open(str(tmp_path / "r.db"))
+    told = []
+    for at_ms, skew_ms, refused in (
+        (1, 300_000, ""),
+        (2, -300_001, ""),
+        (3, 400_000, "gap"),
+        (4, 0, "gap"),
+        (5, 0, "conflict"),
+        (6, 300_001, ""),
+    ):
+        sightings = Sightings(store)
+        seen = Seen(site="s", seen_ms=at_ms, epoch="e", acked_through=0, skew_ms=skew_ms, refused=refused)  # type: ignore[arg-type]
+        sightings.note(seen)
+        await sightings.write()
+        document = await store.get(KIND, "s")
+        assert document is not None
+        written = read(document.body)
+        told.append((written.wrong_since_ms, written.refused_since_ms))
+    await store.close()
+    assert told == [(0, 0), (2, 0), (2, 3), (0, 3), (0, 5), (6, 0)]

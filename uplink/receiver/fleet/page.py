@@ -16,7 +16,7 @@ from uplink.receiver.fleet.chart import chart
 from uplink.receiver.fleet.roster import ORDERS, Page, Roster
 from uplink.receiver.fleet.sessions import Visitor
 from uplink.receiver.fleet.siteday import SiteDay
-from uplink.receiver.fleet.verdict import HEALTHS, SKEW_MS, Verdict, plain
+from uplink.receiver.fleet.verdict import HEALTHS, Verdict, plain
 
 HEALTH_WORDS = {"ok": "Healthy", "attention": "Needs attention", "broken": "Broken", "unheard": "Never heard"}
 SEVERITY_WORDS = {"notice": "Notice", "warning": "Warning", "error": "Error"}
@@ -69,7 +69,6 @@ def _environment() -> Environment:
         order_words=ORDER_WORDS,
         continues_words=CONTINUES_WORDS,
         healths=HEALTHS,
-        skew_ms=SKEW_MS,
         plain=plain,
         iso=words.iso,
     )

@@ -25,8 +25,6 @@ SILENT_LEAST_MS = 60_000
 """Of an agent that streams: nobody need be told of less."""
 GONE_MS = 86_400_000
 """After a day of silence a billing day is missing."""
-SKEW_MS = 300_000
-"""The bound that Kerberos has as well: a clock that is kept by NTP is never so far off."""
 
 Health = Literal["broken", "attention", "unheard", "ok"]
 HEALTHS: tuple[Health, ...] = ("broken", "attention", "unheard", "ok")
@@ -47,9 +45,12 @@ class Known(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Finding(Struct, frozen=True, gc=False):
+    """`since_ms`: 0 where that is not known."""
+
     code: str
     severity: Severity
     text: str
+    since_ms: int = 0
 
 
 class Verdict(Struct, frozen=True, gc=False):
@@ -73,9 +74,9 @@ def _findings(known: Known, seen: Seen, now_ms: int, newest: str) -> Iterator[Fi
     yield from _silence(seen, now_ms)
     yield from _refusal(seen)
     yield from _told(seen)
-    if abs(seen.skew_ms) > SKEW_MS:
+    if seen.has_wrong_clock():
         way = "ahead" if seen.skew_ms > 0 else "behind"
-        yield Finding("clock", "warning", f"Its clock is {span(abs(seen.skew_ms))} {way}.")
+        yield Finding("clock", "warning", f"Its clock is {span(abs(seen.skew_ms))} {way}.", seen.wrong_since_ms)
     if known.breaks:
         what = counted(known.breaks, "time")
         yield Finding("break", "notice", f"Its numbering began anew {what} without showing what came before.")
@@ -105,7 +106,7 @@ _REFUSALS = {
 
 def _refusal(seen: Seen) -> Iterator[Finding]:
     if seen.refused:
-        yield Finding(seen.refused, "error", _REFUSALS[seen.refused])
+        yield Finding(seen.refused, "error", _REFUSALS[seen.refused], seen.refused_since_ms)
 
 
 def _told(seen: Seen) -> Iterator[Finding]:
