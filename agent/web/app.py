@@ -6,12 +6,9 @@ Laws
 """
 
 import asyncio
-import hashlib
 import sqlite3
 import time
 from collections.abc import Collection
-from functools import cache
-from importlib import resources
 from typing import Protocol
 
 import msgspec
@@ -24,6 +21,7 @@ from agent.ledger.snapshot import Snapshot
 from agent.web.guard import guard
 from agent.web.metrics import CONTENT_TYPE, exposition
 from agent.web.page import UploadOutcome, render, trouble
+from uplink.pages.assets import Assets
 
 BODY_MAX_BYTES = 1024
 """No request needs a body; a form without fields has an empty one."""
@@ -31,7 +29,7 @@ OUTCOME_SHOWN_S = 60.0
 """How long the page without a script shows what came of an upload that was asked for."""
 STOP_S = 2.0
 """How long a stop waits for answers that are under way; a page is made in milliseconds."""
-ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+ASSETS = Assets("agent.web", "page.css", "page.js")
 
 
 class WebState(Protocol):
@@ -74,7 +72,7 @@ def make_app(state: WebState, hosts: Collection[str] = ()) -> web.Application:
             web.post("/api/upload", _upload),
             web.get("/metrics", _metrics),
             web.get("/healthz", _healthz),
-            web.get("/assets/{name}", _asset),
+            web.get("/assets/{name}", ASSETS.get),
         ]
     )
     return app
@@ -106,7 +104,7 @@ async def _snapshot(request: web.Request) -> Snapshot:
 
 async def _page(request: web.Request) -> web.Response:
     snapshot = await _snapshot(request)
-    html = render(snapshot, snapshot.taken_at_ms, request.app[OUTCOME].recent(), asset_tag())
+    html = render(snapshot, snapshot.taken_at_ms, request.app[OUTCOME].recent(), ASSETS.tag)
     return web.Response(text=html, content_type="text/html")
 
 
@@ -132,24 +130,3 @@ async def _upload(request: web.Request) -> web.Response:
         request.app[OUTCOME].keep(outcome)
         raise web.HTTPSeeOther("/#upload")
     return web.Response(body=msgspec.json.encode(outcome), content_type="application/json")
-
-
-async def _asset(request: web.Request) -> web.Response:
-    name = request.match_info["name"]
-    if name not in ASSETS:
-        raise web.HTTPNotFound
-    headers = {"Cache-Control": "max-age=31536000, immutable" if request.query_string == asset_tag() else "no-cache"}
-    return web.Response(body=_assets()[name], content_type=ASSETS[name], charset="utf-8", headers=headers)
-
-
-@cache
-def _assets() -> dict[str, bytes]:
-    """The assets' bytes, read once."""
-    folder = resources.files("agent.web") / "assets"
-    return {name: (folder / name).read_bytes() for name in ASSETS}
-
-
-@cache
-def asset_tag() -> str:
-    """Changes whenever an asset does, so that a browser may keep them for good."""
-    return hashlib.sha256(b"".join(_assets().values())).hexdigest()[:12]

@@ -3,10 +3,8 @@
 Laws
 - A request is answered only if its Host is a name that no stranger's DNS can point here: a loopback name, an IP address,
   or one that the configuration lists. (A name of the attacker's own that resolves to 127.0.0.1 is DNS rebinding.)
-- What changes something (POST) is refused when the browser says that another site asked for it (`Sec-Fetch-Site`,
-  Fetch Metadata Request Headers; `Origin`, Fetch standard, for browsers without it). A client that is no browser sends
-  neither and is let in: it could as well read the ledger.
-- Every answer carries the policy below; nothing is ever loaded from anywhere else.
+- What changes something (POST) is refused when another site asked for it (`uplink.pages.guard`). A client that is no browser
+  is let in: it could as well read the ledger.
 """
 
 import ipaddress
@@ -17,21 +15,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from agent.web.page import trouble
+from uplink.pages.guard import harden, is_own
 
-# Not `no-referrer`: with that, a form's POST says `Origin: null`, and browsers without Fetch Metadata would be refused.
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "Server": "pegcount",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-}
 READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -55,13 +40,6 @@ def is_known_host(host: str, hosts: Collection[str]) -> bool:
     return True
 
 
-def is_own_request(fetch_site: str, origin: str, host: str) -> bool:
-    """True where a request that changes something came from this page itself, or from no browser at all."""
-    if fetch_site:
-        return fetch_site in ("same-origin", "none")
-    return not origin or urlsplit(origin).netloc == host
-
-
 def guard(hosts: Collection[str]) -> Middleware:
     """The middleware that holds the laws above. `hosts` are names besides the loopback's and IP addresses."""
     known = frozenset(host.lower() for host in hosts)
@@ -71,21 +49,20 @@ def guard(hosts: Collection[str]) -> Middleware:
         try:
             answer = _refusal(request, known) or await handler(request)
         except web.HTTPException as error:
-            error.headers.update(SECURITY_HEADERS)
+            harden(error)
             raise
-        answer.headers.update(SECURITY_HEADERS)
-        answer.headers.setdefault("Cache-Control", "no-store")
+        harden(answer)
         return answer
 
     return middleware
 
 
 def _refusal(request: web.Request, known: Collection[str]) -> web.Response | None:
-    host, headers = request.headers.get("Host", ""), request.headers
+    host = request.headers.get("Host", "")
     if not is_known_host(host, known):
         text = f'This page does not answer to the name "{host}". Use the address 127.0.0.1, or list the name under [web] hosts.'
         return _forbidden(text)
-    if request.method in READING or is_own_request(headers.get("Sec-Fetch-Site", ""), headers.get("Origin", ""), host):
+    if request.method in READING or is_own(request):
         return None
     return _forbidden("This request came from another web site and was not carried out.")
 

@@ -6,12 +6,15 @@ Everything that comes from the phone system is text to the template, never marku
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from msgspec import Struct
 
 from agent.ledger.snapshot import Snapshot, TodayView, UplinkView
-from agent.web import charts, words
+from agent.web import words
+from agent.web.charts import share
+from uplink.pages import charts
+from uplink.pages.templates import environment
 
 HEALTH_WORDS = {"ok": "Healthy", "attention": "Needs attention", "broken": "Broken", "stopped": "Not running"}
 SEVERITY_WORDS = {"notice": "Notice", "warning": "Warning", "error": "Error"}
@@ -51,25 +54,16 @@ class Stage(Struct, frozen=True):
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("agent.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=words.number, decimal=words.decimal, size=words.size, span=words.span, took=words.took, talk=words.talk
-    )
-    environment.globals.update(
-        counted=words.counted,
-        share=charts.share,
+    made = environment("agent.web")
+    made.filters.update(size=words.size, span=words.span, took=words.took, talk=words.talk)
+    made.globals.update(
+        share=share,
         health_words=HEALTH_WORDS,
         severity_words=SEVERITY_WORDS,
         state_words=STATE_WORDS,
         outcome_words=OUTCOME_WORDS,
     )
-    return environment
+    return made
 
 
 def render(

@@ -6,11 +6,26 @@ Laws
 """
 
 from datetime import datetime, timedelta, tzinfo
-from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-NEVER = "never"
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+from uplink.pages.words import NEVER, clock, coarse, counted, decimal, iso, local, number, span
+
+__all__ = [
+    "clock",
+    "counted",
+    "day",
+    "decimal",
+    "from_now",
+    "iso",
+    "local",
+    "number",
+    "size",
+    "span",
+    "talk",
+    "took",
+    "zone_label",
+    "zone_of",
+]
 
 
 def zone_of(name: str) -> tzinfo:
@@ -21,26 +36,6 @@ def zone_of(name: str) -> tzinfo:
         return ZoneInfo("UTC")
 
 
-def number(value: int) -> str:
-    """12345 -> `12,345`."""
-    return f"{value:,}"
-
-
-def counted(value: int, one: str, many: str = "") -> str:
-    """`1 call`, `12,345 calls`."""
-    return f"{value:,} {one if value == 1 else many or one + 's'}"
-
-
-def decimal(text: str) -> str:
-    """An exact decimal with grouped digits and no idle zeros: `1234.50` -> `1,234.5`."""
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        return text
-    shown = f"{value:,f}"
-    return shown.rstrip("0").rstrip(".") if "." in shown else shown
-
-
 def size(value: int) -> str:
     """Bytes in decimal units: `812 B`, `1.2 MB`."""
     amount = float(value)
@@ -49,19 +44,6 @@ def size(value: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" or amount >= 99.5 else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:,.1f} TB"
-
-
-def span(value_ms: int) -> str:
-    """A span in its two largest units: `3 h 5 min`, `42 s`, `0 s`."""
-    rest = max(0, value_ms) // 1000
-    parts: list[str] = []
-    for seconds, unit in _UNITS:
-        count, rest = divmod(rest, seconds)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count} {unit}")
-        elif parts:
-            break
-    return " ".join(parts[:2])
 
 
 def took(value_ms: int) -> str:
@@ -85,28 +67,7 @@ def from_now(at_ms: int, now_ms: int) -> str:
     away = at_ms - now_ms
     if abs(away) < 1000:
         return "now"
-    return f"in {_coarse(away)}" if away > 0 else f"{_coarse(-away)} ago"
-
-
-def _coarse(value_ms: int) -> str:
-    """One unit is enough from ten of it on: nobody needs `3 d 4 min ago` or `12 min 7 s ago`."""
-    first, _, rest = span(value_ms).partition(" ")
-    unit, _, more = rest.partition(" ")
-    return f"{first} {unit} {more}".strip() if int(first) < 10 else f"{first} {unit}"
-
-
-def local(at_ms: int, zone: tzinfo) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, zone)
-
-
-def clock(at_ms: int, now_ms: int, zone: tzinfo) -> str:
-    """`10:31:02`, or `19 Nov 10:31` on another day, or `19 Nov 2025 10:31` in another year."""
-    if not at_ms:
-        return NEVER
-    at, now = local(at_ms, zone), local(now_ms, zone)
-    if at.date() == now.date():
-        return f"{at:%H:%M:%S}"
-    return f"{at.day} {at:%b %H:%M}" if at.year == now.year else f"{at.day} {at:%b %Y %H:%M}"
+    return f"in {coarse(away)}" if away > 0 else f"{coarse(-away)} ago"
 
 
 def day(text: str) -> str:
@@ -132,8 +93,3 @@ def _offset(away: timedelta) -> str:
         return "UTC"
     hours, rest = divmod(abs(minutes), 60)
     return f"UTC{'+' if minutes > 0 else '−'}{hours}" + (f":{rest:02d}" if rest else "")
-
-
-def iso(at_ms: int, zone: tzinfo) -> str:
-    """For `<time datetime>`."""
-    return local(at_ms, zone).isoformat(timespec="seconds")

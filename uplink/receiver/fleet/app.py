@@ -1,13 +1,11 @@
 """The fleet's routes, and nothing else: what they show is `page.py`'s, whom they let in `door.py`'s."""
 
-import hashlib
 from collections.abc import AsyncIterator, Callable
-from functools import cache
-from importlib import resources
 from urllib.parse import quote
 
 from aiohttp import web
 
+from uplink.pages.assets import Assets
 from uplink.receiver.fleet import page, roster
 from uplink.receiver.fleet.door import HOME, Door, onward
 from uplink.receiver.fleet.gathering import Gathering
@@ -19,7 +17,7 @@ from uplink.receiver.fleet.verdict import HEALTHS, Known, judge
 from uplink.receiver.fleet.words import day_of, is_day
 from uplink.receiver.storage import Storage
 
-ASSETS = {"fleet.css": "text/css", "fleet.js": "text/javascript", "icon.svg": "image/svg+xml"}
+ASSETS = Assets("uplink.receiver.fleet", "fleet.css", "fleet.js")
 SEARCH_MAX_CHARS = 80
 
 
@@ -27,7 +25,7 @@ def make_fleet(store: Storage, door: Door, clock_ms: Callable[[], int]) -> web.A
     """The application under `/fleet`."""
     fleet = Fleet(store, door, clock_ms)
     app = web.Application(
-        middlewares=[guard(lambda title, text: page.trouble_page(title, text, clock_ms(), asset_tag()))]
+        middlewares=[guard(lambda title, text: page.trouble_page(title, text, clock_ms(), ASSETS.tag))]
     )
     app.cleanup_ctx.append(fleet.background)
     app.add_routes(
@@ -38,7 +36,7 @@ def make_fleet(store: Storage, door: Door, clock_ms: Callable[[], int]) -> web.A
             web.get("/login", fleet.get_login),
             web.post("/login", fleet.post_login),
             web.post("/logout", fleet.post_logout),
-            web.get("/assets/{name}", fleet.get_asset),
+            web.get("/assets/{name}", ASSETS.get),
         ]
     )
     return app
@@ -63,7 +61,7 @@ class Fleet:
         asked = _asked(request)
         gathered = await self.gathering.roster()
         shown = roster.page(gathered, asked.search, asked.health, asked.order, asked.number)
-        return _html(page.sites_page(gathered, shown, asked, visitor, self.clock_ms(), asset_tag()))
+        return _html(page.sites_page(gathered, shown, asked, visitor, self.clock_ms(), ASSETS.tag))
 
     async def get_site(self, request: web.Request) -> web.Response:
         visitor, now_ms = await self._visitor(request), self.clock_ms()
@@ -72,7 +70,7 @@ class Fleet:
         if not is_day(day):
             raise Trouble(400, "Nothing here", "A day is written like 2026-11-20.")
         verdict = judge(known, now_ms, (await self.gathering.roster()).newest)
-        return _html(page.site_page(await site_day(self.store, known, day), verdict, visitor, now_ms, asset_tag()))
+        return _html(page.site_page(await site_day(self.store, known, day), verdict, visitor, now_ms, ASSETS.tag))
 
     async def post_name(self, request: web.Request) -> web.Response:
         visitor, fields = await self.door.sent_form(request)
@@ -92,7 +90,7 @@ class Fleet:
     async def get_login(self, request: web.Request) -> web.Response:
         if await self.door.visitor(request):
             raise web.HTTPSeeOther(HOME)
-        return _html(page.login_page(self.clock_ms(), asset_tag(), onward=onward(request.query.get("onward", HOME))))
+        return _html(page.login_page(self.clock_ms(), ASSETS.tag, onward=onward(request.query.get("onward", HOME))))
 
     async def post_login(self, request: web.Request) -> web.Response:
         fields = await form(request)
@@ -100,7 +98,7 @@ class Fleet:
         answer = await self.door.log_in(request, name, fields.get("password", ""))
         if answer is None:
             said = "Name or password is wrong."
-            return _html(page.login_page(self.clock_ms(), asset_tag(), said, name[:32], where), 403)
+            return _html(page.login_page(self.clock_ms(), ASSETS.tag, said, name[:32], where), 403)
         self.gathering.prepare()
         answer.headers["Location"] = where
         return answer
@@ -108,14 +106,6 @@ class Fleet:
     async def post_logout(self, request: web.Request) -> web.Response:
         await self.door.sent_form(request)
         return await self.door.log_out(request)
-
-    async def get_asset(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        if name not in ASSETS:
-            raise web.HTTPNotFound
-        kept = "max-age=31536000, immutable" if request.query_string == asset_tag() else "no-cache"
-        headers = {"Cache-Control": kept}
-        return web.Response(body=_assets()[name], content_type=ASSETS[name], charset="utf-8", headers=headers)
 
     async def _visitor(self, request: web.Request) -> Visitor:
         """Leads to the login where nobody is logged in."""
@@ -141,16 +131,3 @@ def _is_number(text: str) -> bool:
 
 def _html(text: str, status: int = 200) -> web.Response:
     return web.Response(status=status, text=text, content_type="text/html")
-
-
-@cache
-def _assets() -> dict[str, bytes]:
-    """The assets' bytes, read once."""
-    folder = resources.files("uplink.receiver.fleet") / "assets"
-    return {name: (folder / name).read_bytes() for name in ASSETS}
-
-
-@cache
-def asset_tag() -> str:
-    """Changes whenever an asset does, so that a browser may keep them for good."""
-    return hashlib.sha256(b"".join(_assets().values())).hexdigest()[:12]

@@ -1,38 +1,22 @@
-"""What keeps other people out of the fleet's pages: headers, forms that only our pages can send, troubles told as pages.
+"""What keeps other people out of the fleet's pages: forms that only our pages can send, troubles told as pages.
 
-Laws
-- What changes something is a POST with a form, and is refused when the browser says that another site asked for it
-  (`Sec-Fetch-Site`, Fetch Metadata Request Headers; `Origin`, Fetch standard, for browsers without it). Once logged in, it must
-  carry the session's form key as well.
-- Every answer carries the policy below; nothing is ever loaded from anywhere else, and pages are kept by no cache.
+Law: what changes something is a POST with a form, and is refused when another site asked for it (`uplink.pages.guard`). Once
+logged in, it must carry the session's form key as well.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from uplink.pages.guard import harden, is_own
 from uplink.receiver.storage import StoreUnavailable
 
 FORM_MAX_BYTES = 4096
 FORM_FIELDS_MAX = 10
 FORM_TIMEOUT_S = 10.0
-# Not `no-referrer`: with that, a form's POST says `Origin: null`, and browsers without Fetch Metadata would be refused.
-SECURITY_HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "Server": "pegcount",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 
 class Trouble(Exception):
@@ -62,22 +46,17 @@ def guard(trouble_page: Callable[[str, str], str]) -> Middleware:
             page = trouble_page("Nothing here", "There is no such page.")
             answer = web.Response(status=404, text=page, content_type="text/html")
         except web.HTTPException as error:
-            _harden(error)
+            harden(error)
             raise
-        _harden(answer)
+        harden(answer)
         return answer
 
     return middleware
 
 
-def _harden(answer: web.StreamResponse) -> None:
-    answer.headers.update(SECURITY_HEADERS)
-    answer.headers.setdefault("Cache-Control", "no-store")
-
-
 async def form(request: web.Request) -> dict[str, str]:
     """The fields of a form that one of our pages sent. Raises Trouble."""
-    if not _is_own(request):
+    if not is_own(request):
         raise Trouble(403, "Refused", "This request came from another web site and was not carried out.")
     if request.content_type != "application/x-www-form-urlencoded":
         raise Trouble(415, "Refused", "This is no form.")
@@ -90,11 +69,3 @@ async def form(request: web.Request) -> dict[str, str]:
     except (TimeoutError, asyncio.IncompleteReadError, ConnectionError, ValueError):
         raise Trouble(400, "Refused", "This form cannot be read.") from None
     return dict(pairs)
-
-
-def _is_own(request: web.Request) -> bool:
-    """True where the request came from our page itself, or from no browser at all."""
-    fetch_site, origin = request.headers.get("Sec-Fetch-Site", ""), request.headers.get("Origin", "")
-    if fetch_site:
-        return fetch_site in ("same-origin", "none")
-    return not origin or urlsplit(origin).netloc == request.host

@@ -8,9 +8,11 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from msgspec import Struct
 
+from uplink.pages.templates import environment
+from uplink.pages.words import coarse
 from uplink.receiver.fleet import words
 from uplink.receiver.fleet.chart import chart
 from uplink.receiver.fleet.roster import ORDERS, Page, Roster
@@ -52,18 +54,9 @@ class Asked(Struct, frozen=True, kw_only=True):
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("uplink.receiver.fleet"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=words.number, decimal=words.decimal, span=words.span, skew=words.skew, day=words.day, segment=_segment
-    )
-    environment.globals.update(
-        counted=words.counted,
+    made = environment("uplink.receiver.fleet")
+    made.filters.update(span=coarse, skew=words.skew, day=words.day, segment=_segment)
+    made.globals.update(
         health_words=HEALTH_WORDS,
         severity_words=SEVERITY_WORDS,
         order_words=ORDER_WORDS,
@@ -72,7 +65,7 @@ def _environment() -> Environment:
         plain=plain,
         iso=words.iso,
     )
-    return environment
+    return made
 
 
 def _segment(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from uplink.receiver.fleet.words import counted, span
+from uplink.pages.words import coarse, counted
 from uplink.receiver.seen import Seen
 
 INTERVAL_S = 900
@@ -76,7 +76,7 @@ def _findings(known: Known, seen: Seen, now_ms: int, newest: str) -> Iterator[Fi
     yield from _told(seen)
     if seen.has_wrong_clock():
         way = "ahead" if seen.skew_ms > 0 else "behind"
-        yield Finding("clock", "warning", f"Its clock is {span(abs(seen.skew_ms))} {way}.", seen.wrong_since_ms)
+        yield Finding("clock", "warning", f"Its clock is {coarse(abs(seen.skew_ms))} {way}.", seen.wrong_since_ms)
     if known.breaks:
         what = counted(known.breaks, "time")
         yield Finding("break", "notice", f"Its numbering began anew {what} without showing what came before.")
@@ -93,9 +93,9 @@ def interval_ms(seen: Seen) -> int:
 def _silence(seen: Seen, now_ms: int) -> Iterator[Finding]:
     silent_ms = now_ms - seen.seen_ms
     if silent_ms > max(SILENT_INTERVALS * interval_ms(seen), GONE_MS):
-        yield Finding("silent", "error", f"Silent for {span(silent_ms)}.")
+        yield Finding("silent", "error", f"Silent for {coarse(silent_ms)}.")
     elif silent_ms > max(SILENT_INTERVALS * interval_ms(seen), SILENT_LEAST_MS):
-        yield Finding("silent", "warning", f"Silent for {span(silent_ms)}.")
+        yield Finding("silent", "warning", f"Silent for {coarse(silent_ms)}.")
 
 
 _REFUSALS = {
@@ -117,7 +117,7 @@ def _told(seen: Seen) -> Iterator[Finding]:
     # Both by the site's clock, so that a wrong one makes no backlog old.
     waits_ms = seen.seen_ms + seen.skew_ms - status.oldest_s * 1000
     if status.backlog > 0 and status.oldest_s and waits_ms > SILENT_INTERVALS * interval_ms(seen):
-        text = f"{counted(status.backlog, 'event')} not acknowledged, the oldest for {span(waits_ms)}."
+        text = f"{counted(status.backlog, 'event')} not acknowledged, the oldest for {coarse(waits_ms)}."
         yield Finding("backlog", "warning", text)
     if status.problems:
         yield Finding("problems", "warning", f"The agent tells of {', '.join(map(plain, status.problems))}.")

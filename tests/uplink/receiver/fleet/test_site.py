@@ -182,8 +182,8 @@ def test_a_chart_is_drawn_of_sums_as_they_are() -> None:
     drawn = chart(calls)
     assert drawn is not None
     assert (drawn.top, drawn.half) == ("50", "25")
-    assert [(bar.height, bar.title) for bar in drawn.bars[3:6]] == [
-        (88, "03:00 to 04:00: 44 calls"),
-        (0, "04:00 to 05:00: -2 calls"),
-        (3, "05:00 to 06:00: 1.5 calls"),
+    assert re.findall(r"<title>(.*?)</title>", drawn.svg)[3:6] == [
+        "03:00 to 04:00: 44 calls",
+        "04:00 to 05:00: -2 calls",
+        "05:00 to 06:00: 1.5 calls",
     ]

@@ -7,25 +7,6 @@ from uplink.receiver.fleet import words
 
 
 @pytest.mark.parametrize(
-    ("value_ms", "text"),
-    [
-        (0, "0 s"),
-        (-5000, "0 s"),
-        (59_999, "59 s"),
-        (60_000, "1 min"),
-        (61_000, "1 min 1 s"),
-        (660_000, "11 min"),
-        (3_600_000, "1 h"),
-        (11_100_000, "3 h 5 min"),
-        (97_200_000, "1 d 3 h"),
-        (10**12, "11574 d"),
-    ],
-)
-def test_a_span_has_its_two_largest_units_at_most(value_ms: int, text: str) -> None:
-    assert words.span(value_ms) == text
-
-
-@pytest.mark.parametrize(
     ("value_ms", "text"), [(2000, "right"), (-2000, "right"), (2001, "+2 s"), (-300_000, "−5 min")]
 )
 def test_a_clock_is_told_beside_the_platforms(value_ms: int, text: str) -> None:
@@ -40,8 +21,3 @@ def test_an_instant_tells_its_day_where_that_is_another_one() -> None:
     assert (words.ago(NOW_MS - 999, NOW_MS), words.ago(NOW_MS - 5000, NOW_MS)) == ("now", "5 s ago")
     assert words.day("2026-11-18") == "Wednesday, 18 November 2026"
     assert (words.day_of(NOW_MS), words.iso(NOW_MS)) == ("2026-11-18", "2026-11-18T11:06:40+00:00")
-
-
-@pytest.mark.parametrize(("text", "shown"), [("1234.50", "1,234.5"), ("100", "100"), ("-0.10", "-0.1"), ("0.0", "0")])
-def test_a_quantity_has_grouped_digits_and_no_idle_zeros(text: str, shown: str) -> None:
-    assert words.decimal(text) == shown
