@@ -18,6 +18,9 @@ from sqlite_utils import Database
 from agent.ledger.store import insert
 from uplink.events import CHAIN_START, MicroTransaction, chain_next, decode, encode
 
+REISSUED_AT_ONCE = 10_000
+"""Events that are in memory while what was not acknowledged is written again: about 20 MB. There may be millions."""
+
 
 class Epoch(Struct, frozen=True):
     n: int
@@ -56,10 +59,11 @@ class Numbering:
         if self.line <= self.epoch.after_line:
             self.chain = CHAIN_START
 
-    def begin_epoch(self, reason: str, now_ms: int) -> Epoch:
-        """Events from here on are numbered from 1 again. The new epoch names the old one and its last chain value."""
-        after_chain = b"" if self.epoch.n == 0 else self.chain
-        epoch = Epoch(self.epoch.n + 1, new_epoch_id(now_ms), self.line, self.epoch.id, after_chain)
+    def begin_epoch(self, reason: str, now_ms: int, *, first: bool = False) -> Epoch:
+        """Events from here on are numbered from 1 again. The new epoch names the old one and its last chain value, unless it is
+        the `first` of its site."""
+        after = ("", b"") if first or self.epoch.n == 0 else (self.epoch.id, self.chain)
+        epoch = Epoch(self.epoch.n + 1, new_epoch_id(now_ms), self.line, *after)
         self._db.execute(
             "INSERT INTO epoch (n, id, started_at_ms, reason, after_line, after_epoch, after_chain)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -99,7 +103,11 @@ class Numbering:
 
     def reissue(self, after_line: int, through_line: int, now_ms: int) -> int:
         """Write the events of the lines after `after_line` again in the present epoch: same ids, other number and chain."""
-        rows = self._db.execute(
-            "SELECT body FROM event WHERE line > ? AND line <= ? ORDER BY line", (after_line, through_line)
-        )
-        return self.append([decode(body) for (body,) in rows], now_ms)
+        written = 0
+        for after in range(after_line, through_line, REISSUED_AT_ONCE):
+            rows = self._db.execute(
+                "SELECT body FROM event WHERE line > ? AND line <= ? ORDER BY line",
+                (after, min(after + REISSUED_AT_ONCE, through_line)),
+            ).fetchall()
+            written += self.append([decode(body) for (body,) in rows], now_ms)
+        return written

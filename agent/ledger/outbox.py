@@ -230,7 +230,13 @@ def renew(db: Database, ledger: Ledger, reason: str) -> str:
         "SELECT min(CASE epoch WHEN ? THEN acked_through ELSE 0 END) FROM destination WHERE active", (old.n,)
     ).fetchone()
     epoch = numbering.begin_epoch(reason, ledger.clock_ms())
-    again = numbering.reissue(old.after_line + (acked or 0), last_line, ledger.clock_ms())
-    db.execute("UPDATE epoch SET reissued = ? WHERE n = ?", (again, epoch.n))
-    db.execute("UPDATE destination SET epoch = ?, acked_through = 0, chain = ?", (epoch.n, CHAIN_START))
+    write_again(db, ledger, old.after_line + (acked or 0), last_line)
     return epoch.id
+
+
+def write_again(db: Database, ledger: Ledger, after_line: int, through_line: int) -> None:
+    """The epoch that was just begun holds first what these lines held, and every destination is at its beginning."""
+    numbering = ledger.numbering
+    reissued = numbering.reissue(after_line, through_line, ledger.clock_ms())
+    db.execute("UPDATE epoch SET reissued = ? WHERE n = ?", (reissued, numbering.epoch.n))
+    db.execute("UPDATE destination SET epoch = ?, acked_through = 0, chain = ?", (numbering.epoch.n, CHAIN_START))

@@ -4,6 +4,7 @@ Laws
 - One transaction sees it all, so that what the writer does meanwhile changes nothing. Rows are read as they are needed.
 - A period is a range of lines: those between the first and the last event that were recorded in it.
 - The oldest row that pruning left is there for its chain value alone, which is where proving begins.
+- A history is one site's: epochs from when the ledger was another site's are left out.
 
 Pruning leaves what is not acknowledged and the last line that is, so that the chain value of each cursor is always there.
 """
@@ -14,6 +15,7 @@ from typing import Protocol
 from msgspec import Struct
 from sqlite_utils import Database
 
+from agent.ledger import another_site
 from uplink.events import CHAIN_START, instant
 from uplink.proof import Mismatch, Proof, Proved, Span
 from uplink.receipts import Receipted
@@ -76,8 +78,9 @@ class _Proving:
         self._receipted(epochs)
         low, high = self._range(period)
         if high or not self._newest:
+            begins = another_site.begins_at(self._db)
             for epoch in epochs:
-                if low <= epoch.end and (epoch.after_line < high or high == self._newest):
+                if epoch.n >= begins and low <= epoch.end and (epoch.after_line < high or high == self._newest):
                     self._over_epoch(epoch, max(low, epoch.after_line + 1), min(high, epoch.end))
         return self._proof.result()
 

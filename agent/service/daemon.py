@@ -20,7 +20,7 @@ from aiohttp import web
 
 from agent.config.tables import Config, Destination
 from agent.garbage import collect_seldom
-from agent.ledger import machine
+from agent.ledger import another_site, machine
 from agent.ledger.errors import LedgerError
 from agent.ledger.feed import LedgerFeed
 from agent.ledger.outbox import LedgerOutbox
@@ -68,6 +68,11 @@ class Agent:
         self.ledger = Ledger.open(config.ledger, config.site, config.metering)
         if self.ledger.quarantined:
             log.error("an unreadable ledger was set aside as %s; a new one was begun", self.ledger.quarantined)
+        if before := self.ledger.do(lambda db: another_site.settle(db, self.ledger, config.site.id)).result():
+            log.error(
+                "this ledger was site %s's: a new epoch was begun for site %s; %d events of the other one stay unsent",
+                *(before.site, config.site.id, before.left),
+            )
         if self.ledger.do(lambda db: machine.settle(db, self.ledger, machine.fingerprint())).result():
             log.error("this ledger comes from another machine: a new epoch was begun")
         self.outbox = LedgerOutbox(self.ledger, config.site.id, config.site.urn)
