@@ -122,9 +122,9 @@ def test_c7_a_batch_that_fails_leaves_neither_rows_nor_watermark(tmp_path: Path)
         "CREATE TRIGGER full BEFORE INSERT ON event WHEN NEW.seq = 7 BEGIN SELECT RAISE(ABORT, 'disk full'); END"
     )
     with db.atomic():
-        book(db.conn, incoming("site-1", "original", 1, 3))
+        book(db.conn, [incoming("site-1", "original", 1, 3)])
     with pytest.raises(sqlite3.IntegrityError, match="disk full"), db.atomic():
-        book(db.conn, incoming("site-1", "original", 4, 6))
+        book(db.conn, [incoming("site-1", "original", 4, 6)])
     counts = [
         db.conn.execute(query).fetchone()[0]
         for query in ("SELECT count(*) FROM event", "SELECT acked_through FROM epoch")

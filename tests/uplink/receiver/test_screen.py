@@ -1,6 +1,8 @@
 """Screening: what can be counted is counted, what cannot is refused alone and with its reason."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.uplink.site import event_body
 from uplink.events import MicroTransaction, encode
@@ -101,3 +103,46 @@ def test_a_day_is_the_utc_day_of_the_event() -> None:
 
 def test_risk_events_are_taken_beside_the_catalogue() -> None:
     assert refused(event_body("site-1", "e-1", 5, type="risk.register_guessing")) == ""
+
+
+@pytest.mark.parametrize("more", ["1e999", "[" * 50 + "]" * 50, '{"a": [null, true, 1.5e3]}', '"\\ud83d\\ude00"'])
+def test_what_an_event_says_beside_what_is_counted_is_its_own_matter(more: str) -> None:
+    assert refused(event_body("site-1", "e-1", 5).replace(b'"padding":""', f'"padding":{more}'.encode())) == ""
+
+
+@pytest.mark.parametrize("more", [b'"\xff"', b'"\\ud800"', b'"\\x"', b'"\n"', b"01", b"nul"])
+def test_but_all_of_it_must_be_json_in_utf_8(more: bytes) -> None:
+    assert refused(event_body("site-1", "e-1", 5).replace(b'"padding":""', b'"padding":' + more)) == "not_an_event"
+
+
+_CHANGES: list[dict[str, object]] = [
+    {},
+    {"type": "risk.x"},
+    {"type": "electricity"},
+    {"id": ""},
+    {"id": "x" * 129},
+    {"id": "a\0b"},
+    {"time": "2026-11-20T23:30:00-05:00"},
+    {"time": "yesterday"},
+    {"quantity": "1e3"},
+    {"quantity": 1},
+    {"source": "urn:pegcount:site:site-2"},
+    {"specversion": "0.3"},
+    {"epoch": "e-2"},
+    {"sequence": "1"},
+    {"data": {"quantity": "1", "unit": "a\0b"}},
+    {"data": {"quantity": "1", "unit": ["☎"]}},
+    {"data": {"quantity": "1"}},
+    {"data": []},
+    {"subject": 5},
+    {"subject": "Æ ☎"},
+    {"padding": "x" * 70_000},
+]
+
+
+@given(st.lists(st.sampled_from(_CHANGES), min_size=1, max_size=6))
+def test_an_event_is_judged_alone_whatever_comes_beside_it(batch: list[dict[str, object]]) -> None:
+    bodies = [event_body("site-1", "e-1", seq, **changes) for seq, changes in enumerate(batch, 5)]
+    alone = [screen(PLACE, seq, [body])[0] for seq, body in enumerate(bodies, 5)]
+    assert screen(PLACE, 5, bodies) == alone
+    assert screen(PLACE, 5, [*bodies, b"null"])[:-1] == alone

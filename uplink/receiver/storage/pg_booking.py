@@ -161,10 +161,10 @@ async def _append(
     connection: Any, site_id: int, epoch_id: int, epoch: _Epoch, incoming: Incoming, reckoned: Reckoned
 ) -> None:
     head = incoming.head
-    if reckoned.rows:
+    if reckoned.events:
         records = [
-            (site_id, epoch_id, row.seq, row.status, row.time_ms, row.id, row.meter, row.unit, _quantity(row), row.body)
-            for row in reckoned.rows
+            (site_id, epoch_id, of.seq, status, of.time_ms, of.id, of.meter, of.unit, _quantity(of, status), of.body)
+            for of, status in zip(reckoned.events, reckoned.statuses, strict=True)
         ]
         # Behind the site's row, always: the other way round two batches and a reader could wait for each other.
         await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", POSITIONS_LOCK)
@@ -188,8 +188,8 @@ async def _append(
     )
 
 
-def _quantity(row: Any) -> Decimal | None:
-    return None if row.status == REJECTED else Decimal(row.quantity)
+def _quantity(event: Screened, status: int) -> Decimal | None:
+    return None if status == REJECTED else Decimal(event.quantity)
 
 
 def _columns(rows: list[Any], width: int) -> list[list[Any]]:

@@ -7,7 +7,7 @@ Laws
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from decimal import Context, Decimal
+from decimal import Context, Decimal, localcontext
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -23,19 +23,6 @@ STATUS_NAMES = {COUNTED: "counted", KNOWN: "known", REJECTED: "rejected"}
 
 _exact = Context(prec=64)
 """18 digits before the point and 12 behind it, summed up over 10^30 events."""
-
-
-class Row(NamedTuple):
-    """An event as it is stored. That of a withheld event has a number and nothing else."""
-
-    seq: int
-    status: int
-    id: str
-    meter: str
-    time_ms: int
-    quantity: str
-    unit: str
-    body: bytes
 
 
 class Exemption(NamedTuple):
@@ -70,9 +57,11 @@ class HourSum(NamedTuple):
 
 
 class Reckoned(Struct, frozen=True, kw_only=True):
-    """`reached_ms`: the latest time of a counted event, 0 for none."""
+    """`events`: every new number of the batch, with what becomes of each in `statuses`; a withheld one has a number and
+    nothing else. `reached_ms`: the latest time of a counted event, 0 for none."""
 
-    rows: list[Row]
+    events: Sequence[Screened]
+    statuses: list[int]
     exemptions: list[Exemption]
     sums: list[Sum]
     calls: list[HourSum]
@@ -84,51 +73,41 @@ class Reckoned(Struct, frozen=True, kw_only=True):
 
 def reckon(head: Head, events: Sequence[Screened], known: frozenset[str]) -> Reckoned:
     """`events`: those of the batch that are new; `known`: the ids that the site's other epochs have counted."""
-    counted = [event for event in events if not event.refused and event.id not in known]
-    exemptions = [*_refused(events), *_known(events, known), *_withheld(head)]
+    if head.withheld:
+        events = [*events, Screened(head.first, b"", refused=head.withheld, message="withheld at the site")]
+    statuses = [REJECTED if event.refused else KNOWN if event.id in known else COUNTED for event in events]
+    exemptions = [
+        Exemption(event.seq, status, event.refused, event.message)
+        for event, status in zip(events, statuses, strict=True)
+        if status != COUNTED
+    ]
+    counted = [event for event, status in zip(events, statuses, strict=True) if status == COUNTED]
     return Reckoned(
-        rows=[_row(event, known) for event in events]
-        + [Row(head.first, REJECTED, "", "", 0, "", "", b"")] * bool(head.withheld),
+        events=events,
+        statuses=statuses,
         exemptions=exemptions,
         sums=_sums(counted),
         calls=_calls(counted),
         counted=len(counted),
-        known=sum(each.status == KNOWN for each in exemptions),
-        rejected=sum(each.status == REJECTED for each in exemptions),
-        reached_ms=max((event.time_ms for event in counted), default=0),
+        known=statuses.count(KNOWN),
+        rejected=statuses.count(REJECTED),
+        reached_ms=max([event.time_ms for event in counted], default=0),
     )
 
 
-def _row(event: Screened, known: frozenset[str]) -> Row:
-    status = REJECTED if event.refused else KNOWN if event.id in known else COUNTED
-    return Row(event.seq, status, event.id, event.meter, event.time_ms, event.quantity, event.unit, event.body)
-
-
-def _refused(events: Sequence[Screened]) -> list[Exemption]:
-    return [Exemption(event.seq, REJECTED, event.refused, event.message) for event in events if event.refused]
-
-
-def _known(events: Sequence[Screened], known: frozenset[str]) -> list[Exemption]:
-    return [Exemption(event.seq, KNOWN, "", "") for event in events if not event.refused and event.id in known]
-
-
-def _withheld(head: Head) -> list[Exemption]:
-    return [Exemption(head.first, REJECTED, head.withheld, "withheld at the site")] if head.withheld else []
-
-
 def _sums(counted: Sequence[Screened]) -> list[Sum]:
-    groups: dict[tuple[str, str, str], list[Decimal]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for event in counted:
-        groups[event.day, event.meter, event.unit].append(Decimal(event.quantity))
-    return [Sum(*key, len(quantities), exact_sum(quantities)) for key, quantities in groups.items()]
+        groups[event.day, event.meter, event.unit].append(event.quantity)
+    return [Sum(*key, len(quantities), exact_sum(map(Decimal, quantities))) for key, quantities in groups.items()]
 
 
 def _calls(counted: Sequence[Screened]) -> list[HourSum]:
-    groups: dict[tuple[str, int], list[Decimal]] = defaultdict(list)
+    groups: dict[tuple[str, int], list[str]] = defaultdict(list)
     for event in counted:
         if event.meter == CALL:
-            groups[event.day, event.time_ms // HOUR_MS % 24].append(Decimal(event.quantity))
-    return [HourSum(*key, exact_sum(quantities)) for key, quantities in groups.items()]
+            groups[event.day, event.time_ms // HOUR_MS % 24].append(event.quantity)
+    return [HourSum(*key, exact_sum(map(Decimal, quantities))) for key, quantities in groups.items()]
 
 
 def by_hour(rows: Iterable[tuple[int, Decimal]]) -> list[Decimal]:
@@ -138,10 +117,8 @@ def by_hour(rows: Iterable[tuple[int, Decimal]]) -> list[Decimal]:
 
 
 def exact_sum(quantities: Iterable[Decimal]) -> Decimal:
-    total = Decimal(0)
-    for quantity in quantities:
-        total = _exact.add(total, quantity)
-    return total
+    with localcontext(_exact):
+        return sum(quantities, Decimal(0))
 
 
 def exceptional(seq: int, status: int, code: str, message: str) -> Exceptional:

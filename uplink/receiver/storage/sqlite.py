@@ -103,7 +103,7 @@ class SqliteStore:
 
     def _commit(self, group: list[Incoming]) -> list[Appended]:
         with changing(self._writer.conn):
-            return [book(self._writer.conn, incoming) for incoming in group]
+            return book(self._writer.conn, group)
 
     async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         try:
