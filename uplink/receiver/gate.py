@@ -4,12 +4,16 @@ Stands between the sockets and aiohttp, which bounds what a request is but neith
 slowly one begins to speak (slowloris), takes its answer, or goes on with a body that was refused.
 
 Laws
-- A connection that is not let in gets a canned answer and is closed: no task, no parser, no buffer is made for it.
-- Whoever is let in has `head_timeout_s` for each head, and while he takes nothing of an answer `stalled_timeout_s`.
+- A connection that is not let in gets a canned answer and is closed (one that is to speak TLS: closed): no task, no parser, no
+  buffer is made for it. So connections are counted before their handshake: one that never comes costs as much as any other.
+- Whoever is let in has `head_timeout_s` for the handshake, and as long for each head, and while he takes nothing of an answer
+  `stalled_timeout_s`.
 - Of a refused body at most REFUSED_BODY_MAX_BYTES more are taken in.
 """
 
 import asyncio
+import ssl
+from asyncio.sslproto import SSLProtocol
 from collections import Counter
 from collections.abc import Callable
 
@@ -20,6 +24,8 @@ from uplink.receiver.rates import address_key
 REFUSED_BODY_MAX_BYTES = 512 * 1024
 """The largest honest body: its sender comes to read the refusal."""
 RETRY_AFTER_S = 5
+TLS_BUFFER_BYTES = 32 * 1024
+"""What asyncio reads at once of a connection with TLS: it holds that much for each, 256 KiB unless told otherwise."""
 _DOCUMENT = b'{"title":"Too many connections","status":503,"code":"busy","detail":"come again later"}'
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: %d\r\n"
@@ -28,11 +34,15 @@ FULL = (
 
 
 class Gate:
-    """Counts who is in. `turned_away`: by reason, `connections`, `address`, `head`, `stalled`, `body`."""
+    """Counts who is in. `tls`: what connections speak, if it is TLS. `turned_away`: by reason, `connections`, `address`,
+    `handshake`, `head`, `stalled`, `body`."""
 
-    def __init__(self, limits: Limits, proxies: Proxies | None = None) -> None:
+    def __init__(self, limits: Limits, proxies: Proxies | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.limits = limits
         self.proxies = proxies or Proxies()
+        self.tls = tls
+        if tls is not None:
+            SSLProtocol.max_size = TLS_BUFFER_BYTES
         self.turned_away: Counter[str] = Counter()
         self._guests: dict[asyncio.BaseTransport, Guest] = {}
         self._addresses: Counter[str] = Counter()
@@ -59,6 +69,16 @@ class Gate:
         if self._addresses[address] >= self.limits.connections_per_address and not self.proxies.has(address):
             return "address"
         return ""
+
+    def changed(self, transport: asyncio.BaseTransport, into: asyncio.BaseTransport) -> None:
+        """A connection goes on as another transport."""
+        self._guests[into] = self._guests.pop(transport)
+
+    def close(self) -> None:
+        """Whoever is still in goes."""
+        for transport in list(self._guests):
+            if isinstance(transport, asyncio.Transport):
+                transport.abort()
 
     def let_out(self, guest: "Guest", transport: asyncio.BaseTransport) -> None:
         if self._guests.pop(transport, None) is None:
@@ -90,6 +110,8 @@ class Guest(asyncio.Protocol):
         self._stalled: asyncio.TimerHandle | None = None
         self._in_request = False
         self._refused_left: int | None = None
+        self._handshake: asyncio.Task[None] | None = None
+        self._early = b""
         self.address = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -97,16 +119,46 @@ class Guest(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.address = address_key(peer[0]) if peer else ""
         if not self._gate.let_in(self, transport):
-            transport.write(FULL)
+            if self._gate.tls is None:
+                transport.write(FULL)
             transport.close()
             return
         self._transport = transport
+        if self._gate.tls is None:
+            self._admit()
+        else:
+            # Nothing is read before it begins: the task comes before what the next look at the sockets brings.
+            self._handshake = asyncio.create_task(self._shake_hands(transport, self._gate.tls), name="handshake")
+
+    async def _shake_hands(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        timeout_s = self._gate.limits.head_timeout_s
+        try:
+            secured = await asyncio.get_running_loop().start_tls(
+                plain, self, tls, server_side=True, ssl_handshake_timeout=timeout_s
+            )
+        except OSError:  # ssl.SSLError, a reset, and a time-out (ConnectionAbortedError) are such
+            secured = None
+        if secured is None or secured.is_closing():  # None too where the other side went in the middle of it
+            self._gate.turned_away["handshake"] += 1
+            self._gate.let_out(self, plain)
+            return
+        self._transport = secured
+        self._gate.changed(plain, secured)
+        self._admit()
+        if self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
+
+    def _admit(self) -> None:
+        assert self._transport is not None
         self._inner = self._make()
-        self._inner.connection_made(transport)
+        self._inner.connection_made(self._transport)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
         if self._inner is None:
+            if self._handshake is not None:
+                self._early += data  # it came in one piece with the end of the handshake
             return
         if self._refused_left is not None:
             self._refused_left -= len(data)

@@ -21,9 +21,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     many as one commit takes. `turn_timeout_s`: how long one waits for that, so that the answer comes within the 60 s that an
     agent waits. What is beyond these is asked to come again.
 
-    `connections_max`: open at once, each some 30 kB; `connections_per_address`: a building full of sites behind one address;
-    none for a named proxy, for through it all have its address. `head_timeout_s`: from the first octet of a request (of the
-    connection, for the first) to the end of its headers. `stalled_timeout_s`: how long a client may take none of an answer.
+    `connections_max`: open at once, each some 30 kB, with TLS 100 kB; `connections_per_address`: a building full of sites
+    behind one address; none for a named proxy, for through it all have its address. `head_timeout_s`: for TLS's handshake;
+    and from the first octet of a request (of the connection, for the first) to the end of its headers. `stalled_timeout_s`: how
+    long a client may take none of an answer.
 
     `site_rate`: 100,000 events a second in full batches, and a site that streams makes two requests a second.
     `address_rate`: 10,000 sites behind one address that come back together are through in ten seconds."""

@@ -57,8 +57,8 @@ class Metrics:
             Family(
                 "turned_away_total",
                 "counter",
-                "Connections cut: connections or address (too many), head (too slow to ask), stalled (takes no answer),"
-                " body (goes on with one that was refused).",
+                "Connections cut: connections or address (too many), handshake (no TLS came), head (too slow to ask),"
+                " stalled (takes no answer), body (goes on with one that was refused).",
                 "reason",
                 self._gate.turned_away,
             ),

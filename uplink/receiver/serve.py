@@ -99,9 +99,10 @@ def _is_loopback(host: str) -> bool:
 class RunningReceiver:
     """A receiver that listens. `url` is its address."""
 
-    def __init__(self, runner: web.AppRunner, listener: asyncio.Server, store: Storage, url: str) -> None:
+    def __init__(self, runner: web.AppRunner, listener: asyncio.Server, gate: Gate, store: Storage, url: str) -> None:
         self.url = url
         self.store = store
+        self._gate = gate
         self._runner = runner
         self._listener = listener
 
@@ -109,6 +110,7 @@ class RunningReceiver:
         """Requests in flight are answered first; then the store is closed."""
         self._listener.close()
         await self._runner.cleanup()
+        self._gate.close()
         await self.store.close()
 
 
@@ -118,7 +120,7 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     tls = settings.tls()
     store = await open_storage(settings.database, settings.books)
     secure = tls is not None or bool(settings.proxies)
-    gate = Gate(settings.limits, Proxies(settings.proxies))
+    gate = Gate(settings.limits, Proxies(settings.proxies), tls)
     try:
         app = make_app(store, settings.tokens, wall_clock_ms, gate, settings.public_url, secure, settings.forwards)
     except CredentialsUnreadable:
@@ -133,24 +135,19 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     )
     await runner.setup()
     try:
-        listener = await _listen(settings, tls, lambda: gate.guest(_protocol_of(runner)))
+        listener = await _listen(settings, lambda: gate.guest(_protocol_of(runner)))
     except OSError:
         await runner.cleanup()
         await store.close()
         raise
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     port = listener.sockets[0].getsockname()[1]
-    return RunningReceiver(runner, listener, store, f"{'https' if tls else 'http'}://{host}:{port}")
+    return RunningReceiver(runner, listener, gate, store, f"{'https' if tls else 'http'}://{host}:{port}")
 
 
-async def _listen(
-    settings: ReceiverSettings, tls: ssl.SSLContext | None, make: Callable[[], asyncio.Protocol]
-) -> asyncio.Server:
+async def _listen(settings: ReceiverSettings, make: Callable[[], asyncio.Protocol]) -> asyncio.Server:
     _allow_files(settings.limits.connections_max)
-    timeout_s = settings.limits.head_timeout_s if tls else None
-    return await asyncio.get_running_loop().create_server(
-        make, settings.host, settings.port, ssl=tls, ssl_handshake_timeout=timeout_s, backlog=BACKLOG
-    )
+    return await asyncio.get_running_loop().create_server(make, settings.host, settings.port, backlog=BACKLOG)
 
 
 def _protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:

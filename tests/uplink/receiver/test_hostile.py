@@ -111,25 +111,92 @@ async def test_a_second_head_is_waited_for_no_longer_but_silence_between_two_is_
         assert await turned_away(receiver) == {"head": 1}
 
 
-async def test_a_tls_handshake_that_does_not_come_is_given_up(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
+@asynccontextmanager
+async def limited_with_tls(folder: Path, **limits: Any) -> AsyncIterator[tuple[RunningReceiver, ssl.SSLContext]]:
+    """And what an honest client trusts."""
+    authority = Authority(folder)
     issued = authority.issue("server")
     settings = ReceiverSettings(
-        database=str(tmp_path / "r.db"),
+        database=str(folder / "r.db"),
         tokens=TOKENS,
         port=0,
         certificate=str(issued.certificate),
         key=str(issued.key),
-        limits=Limits(head_timeout_s=0.3),
+        limits=Limits(**limits),
     )
-    assert isinstance(settings.tls(), ssl.SSLContext)
-    receiver = await serve(settings)
+    running = await serve(settings)
     try:
+        yield running, ssl.create_default_context(cafile=str(authority.ca_file))
+    finally:
+        await running.close()
+
+
+async def asked_by_tls(receiver: RunningReceiver, trusted: ssl.SSLContext, path: str, from_address: str) -> str:
+    connector = aiohttp.TCPConnector(ssl=trusted, local_addr=(from_address, 0))
+    async with aiohttp.ClientSession(connector=connector) as session, session.get(receiver.url + path) as response:
+        assert response.status == 200
+        return await response.text()
+
+
+async def test_a_tls_handshake_that_does_not_come_is_given_up(tmp_path: Path) -> None:
+    async with limited_with_tls(tmp_path, head_timeout_s=0.3) as (receiver, trusted):
         began_s = time.monotonic()
         assert await whole(await connect(receiver)) == b""
         assert time.monotonic() - began_s < 3
-    finally:
-        await receiver.close()
+        metrics = await asked_by_tls(receiver, trusted, "/metrics", "127.0.0.1")
+        assert 'turned_away_total{reason="handshake"} 1' in metrics
+        assert "pegcount_receiver_connections 1" in metrics
+
+
+async def test_connections_are_counted_before_their_handshake(tmp_path: Path) -> None:
+    """Or whoever opens them and says nothing could have as many as there are, each with buffers of its own."""
+    async with limited_with_tls(tmp_path, connections_per_address=3) as (receiver, trusted):
+        silent = [await connect(receiver) for _ in range(5)]
+        assert [await whole(each, 1.0) for each in silent[3:]] == [b"", b""]
+        metrics = await asked_by_tls(receiver, trusted, "/metrics", "127.0.0.2")
+        assert "pegcount_receiver_connections 4" in metrics
+        assert 'turned_away_total{reason="address"} 2' in metrics
+        for _, writer in silent[:3]:
+            writer.close()
+        async with asyncio.timeout(5):
+            while "pegcount_receiver_connections 1" not in metrics:
+                metrics = await asked_by_tls(receiver, trusted, "/metrics", "127.0.0.2")
+
+
+@pytest.mark.parametrize("garbage", [GET, b"\x16\x03\x01\xff\xff" + bytes(600), bytes(8000)])
+async def test_what_is_no_tls_is_cut(tmp_path: Path, garbage: bytes) -> None:
+    async with limited_with_tls(tmp_path) as (receiver, trusted):
+        stream = await connect(receiver)
+        stream[1].write(garbage)
+        assert b"HTTP" not in await whole(stream)
+        metrics = await asked_by_tls(receiver, trusted, "/metrics", "127.0.0.1")
+        assert 'turned_away_total{reason="handshake"} 1' in metrics
+
+
+async def test_a_request_in_one_piece_with_the_end_of_the_handshake_is_answered(tmp_path: Path) -> None:
+    """As clients of TLS 1.3 may send it (RFC 8446 section 2: after their Finished)."""
+    async with limited_with_tls(tmp_path) as (receiver, trusted):
+        reader, writer = await connect(receiver)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = trusted.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    writer.write(outgoing.read())
+                    incoming.write(await reader.read(65536))
+            client.write(GET)
+            writer.write(outgoing.read())  # Finished and the request
+            answer = b""
+            while b"ok\n" not in answer:
+                try:
+                    answer += client.read(65536)
+                except ssl.SSLWantReadError:
+                    incoming.write(await reader.read(65536))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        writer.close()
 
 
 async def test_who_does_not_take_his_answer_is_cut(tmp_path: Path) -> None:
