@@ -9,7 +9,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 ARGS ?=
 TEST_PACKAGES := tshark openssl libcap2-bin iproute2 chromium sip-tester debootstrap systemd-container sipvicious \
-                 ca-certificates postgresql strace faketime tinyproxy
+                 ca-certificates postgresql strace faketime tinyproxy openssh-server
 
 .PHONY: demo test lint bench lock clean
 demo: $(VENV)/.agent

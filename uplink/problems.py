@@ -224,6 +224,13 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "Read the detail. Check that the folder is there (mounted), its owner, and `ReadWritePaths=` of the service.",
     ),
     (
+        "host_key",
+        "error",
+        "The server shows a host key that is not known; nothing was said to it.",
+        "Ask its operator whether it has a new key, and only then put that into `known_hosts` or `host_keys`. "
+        "If it has none, find out who answers there.",
+    ),
+    (
         "ledger_damaged",
         "critical",
         "Stored events do not match their chain; they are not sent.",

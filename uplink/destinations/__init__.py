@@ -13,13 +13,14 @@ from typing import Any
 from msgspec import Struct
 
 from uplink.destinations.cgrates import Cgrates, CgratesSettings
-from uplink.destinations.files import Files, FilesSettings
+from uplink.destinations.files import FilesSettings, open_files
 from uplink.destinations.kafka import KafkaSettings, open_kafka
 from uplink.destinations.lago import Lago, LagoSettings
 from uplink.destinations.nats import NatsSettings, open_nats
 from uplink.destinations.openmeter import OpenMeter, OpenMeterSettings
 from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings, open_enrolled
 from uplink.destinations.settings import HttpTakerSettings, TakerSettings
+from uplink.destinations.sftp import SftpSettings, open_sftp
 from uplink.destinations.stripe import Stripe, StripeSettings
 from uplink.destinations.webhook import Webhook, WebhookSettings
 from uplink.shipper import Platform
@@ -48,11 +49,12 @@ PLATFORMS: dict[str, PlatformKind] = {
 
 TAKERS: dict[str, TakerKind] = {
     "cgrates": TakerKind(settings=CgratesSettings, open=Cgrates),
-    "files": TakerKind(settings=FilesSettings, open=Files),
+    "files": TakerKind(settings=FilesSettings, open=open_files),
     "kafka": TakerKind(settings=KafkaSettings, open=open_kafka),
     "lago": TakerKind(settings=LagoSettings, open=Lago),
     "nats": TakerKind(settings=NatsSettings, open=open_nats),
     "openmeter": TakerKind(settings=OpenMeterSettings, open=OpenMeter),
+    "sftp": TakerKind(settings=SftpSettings, open=open_sftp),
     "stripe": TakerKind(settings=StripeSettings, open=Stripe),
     "webhook": TakerKind(settings=WebhookSettings, open=Webhook),
 }

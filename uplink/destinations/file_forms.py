@@ -11,7 +11,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
@@ -26,18 +26,28 @@ COLUMNS = ("id", "time", "source", "subject", "meter", "quantity", "unit", "corr
 _OWN_COLUMN = ("quantity", "unit", "corrects", "class", "country")
 FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
-FormName = Literal["csv", "jsonl"]
+FormName = Literal["csv", "jsonl", "parquet"]
+OPENED_MAX_BYTES = 256 * 1024 * 1024
+"""Of a file of ours that is read again. It was made of 16 MiB of events, and names there may be longer than ours; who can put
+other files into the folder must not fill the memory."""
 
 
 class FormUnreadable(Exception):
     """A file under one of our names does not hold what it should. The message says why."""
 
 
-class Form(Struct, frozen=True):
-    """`ids` raises FormUnreadable."""
+def _fits(_: Event) -> str:
+    return ""
 
+
+class Form(Struct, frozen=True):
+    """`ids` raises FormUnreadable, also where a file ends in its midst. `unfit`: why an event cannot be said exactly, or
+    nothing."""
+
+    suffix: str
     write: Callable[[Sequence[Event]], bytes]
     ids: Callable[[bytes], Collection[str]]
+    unfit: Callable[[Event], str] = _fits
 
 
 def _csv(events: Sequence[Event]) -> bytes:
@@ -65,6 +75,8 @@ def harmless(text: str) -> str:
 
 
 def _csv_ids(content: bytes) -> Collection[str]:
+    if not content.endswith(b"\r\n"):
+        raise FormUnreadable("this is no CSV of ours, or ends in its midst")
     try:
         return {row["id"].removeprefix("'") for row in csv.DictReader(io.StringIO(content.decode(), newline=""))}
     except (UnicodeDecodeError, csv.Error, KeyError, AttributeError) as error:
@@ -83,13 +95,47 @@ _identified = msgspec.json.Decoder(_Identified)
 
 
 def _jsonl_ids(content: bytes) -> Collection[str]:
+    if not content.endswith(b"\n"):
+        raise FormUnreadable("these are no JSON lines of ours, or they end in their midst")
     try:
         return {one.id for one in _identified.decode_lines(content)}
     except msgspec.DecodeError as error:
         raise FormUnreadable(f"these are no JSON lines of ours: {error}") from None
 
 
-FORMS: dict[FormName, Form] = {"csv": Form(_csv, _csv_ids), "jsonl": Form(_jsonl, _jsonl_ids)}
+def _gzipped(form: Form) -> Form:
+    return Form(
+        suffix=f"{form.suffix}.gz",
+        write=lambda events: gzip.compress(form.write(events), mtime=0),
+        ids=lambda content: form.ids(_gunzipped(content)),
+        unfit=form.unfit,
+    )
+
+
+def _gunzipped(content: bytes) -> bytes:
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            opened = file.read(OPENED_MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FormUnreadable(f"this is no gzip: {error}") from None
+    if len(opened) > OPENED_MAX_BYTES:
+        raise FormUnreadable("this is longer than any file of ours")
+    return opened
+
+
+TEXT_FORMS: dict[FormName, Form] = {
+    "csv": Form(".csv", _csv, _csv_ids),
+    "jsonl": Form(".jsonl", _jsonl, _jsonl_ids),
+}
+
+
+def form_called(name: FormName, compressed: bool) -> Form:
+    """Raises ImportError where the library for it is not installed."""
+    if name == "parquet":
+        from uplink.destinations.parquet import parquet
+
+        return parquet(compressed)
+    return _gzipped(TEXT_FORMS[name]) if compressed else TEXT_FORMS[name]
 
 
 class FileName(NamedTuple):
@@ -101,39 +147,41 @@ class FileName(NamedTuple):
 
 
 class Shape:
-    """Names and contents of one site's files in one form."""
+    """Names and contents of one site's files in one form. Raises ImportError where the library for it is not installed."""
 
     def __init__(self, site: str, form: FormName, compressed: bool) -> None:
         self._site = re.sub(r"[^0-9A-Za-z-]", "-", site)
-        self._form = FORMS[form]
-        self._compressed = compressed
-        self._suffix = f".{form}.gz" if compressed else f".{form}"
-        self._pattern = re.compile(
-            re.escape(self._site) + r"_[0-9-]{10}_([0-9]{12,})-([0-9]{12,})_[0-9a-f]{16}" + re.escape(self._suffix)
-        )
-        self.aside = f".{self._site}{self._suffix}.part"
-        """What is not yet whole; one is enough, since one request is made at a time."""
+        self._form = form_called(form, compressed)
+        own, suffix = re.escape(self._site), re.escape(self._form.suffix)
+        self._pattern = re.compile(own + r"_[0-9-]{10}_([0-9]{12,})-([0-9]{12,})_[0-9a-f]{16}" + suffix)
+        self._aside_pattern = re.compile(r"\." + own + r"(\.[0-9a-f]+)?" + suffix + r"\.part")
 
     def name(self, events: Sequence[Event]) -> str:
         """`SITE_DAY_FIRST-LAST_IDS.csv`: the day (UTC) of the first event."""
         ids = sha256("\n".join(event.id for event in events).encode()).hexdigest()[:16]
         first, last = events[0], events[-1]
-        return (
-            f"{self._site}_{instant(first.time_ms)[:10]}_{first.position:012d}-{last.position:012d}_{ids}{self._suffix}"
-        )
+        places = f"{first.position:012d}-{last.position:012d}"
+        return f"{self._site}_{instant(first.time_ms)[:10]}_{places}_{ids}{self._form.suffix}"
 
-    def about(self, names: Sequence[str], events: Sequence[Event]) -> list[str]:
-        """Those of `names` that may hold some of these events."""
+    def files(self, names: Iterable[str], since: int) -> list[FileName]:
+        """Those of `names` that are ours and end at position `since` or later."""
         ours = (FileName(int(m[1]), int(m[2]), name) for name in names if (m := self._pattern.fullmatch(name)))
-        return [one.name for one in ours if one.first <= events[-1].position and events[0].position <= one.last]
+        return [one for one in ours if one.last >= since]
+
+    def aside(self, mark: str = "") -> str:
+        """A name for what is not yet whole: hidden, and of none of the patterns that a reader looks for."""
+        return f".{self._site}{f'.{mark}' if mark else ''}{self._form.suffix}.part"
+
+    def is_aside(self, name: str) -> bool:
+        return self._aside_pattern.fullmatch(name) is not None
 
     def content(self, events: Sequence[Event]) -> bytes:
-        written = self._form.write(events)
-        return gzip.compress(written, mtime=0) if self._compressed else written
+        return self._form.write(events)
 
     def ids(self, content: bytes) -> Collection[str]:
         """Of the events in a file. Raises FormUnreadable."""
-        try:
-            return self._form.ids(gzip.decompress(content) if self._compressed else content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise FormUnreadable(f"this is no gzip: {error}") from None
+        return self._form.ids(content)
+
+    def unfit(self, event: Event) -> str:
+        """Why this form cannot say the event exactly, or nothing."""
+        return self._form.unfit(event)

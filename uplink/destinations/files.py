@@ -1,80 +1,73 @@
-"""Files in a folder: one for each request, as CSV or JSON lines.
+"""Files in a folder of this machine.
 
-Laws
-- A file appears under its name whole and synced, and is never written again.
-- A request that is made again, perhaps with another cut, writes only events that no file in the folder holds: the files whose
-  names tell of these positions are read first.
-- The folder is not made: where it is missing, something is not mounted.
+Law: what lies aside is one file, since one request is made at a time; a crash leaves it, and the next attempt takes it away.
 """
 
 import asyncio
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from msgspec import Meta
 
-from uplink.destinations.file_forms import FormName, FormUnreadable, Shape
-from uplink.destinations.settings import TakerSettings
+from uplink.destinations.file_forms import FileName, Shape
+from uplink.destinations.folder import FolderSettings, FolderTaker, Unusable, shape_of
 from uplink.durable import sync_folder, write_aside
-from uplink.taker import Event, Failed, Limits, Outcome, Taken
+from uplink.taker import Taker
 
-MAX_BYTES = 16 * 1024 * 1024
-"""Of stored events in one file: it is made in memory."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_T = TypeVar("_T")
 
 
-class FilesSettings(TakerSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`form` and `compressed` (gzip) of the files in `folder`; one holds `max_events` at most."""
-
+class FilesSettings(FolderSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     folder: Annotated[str, Meta(pattern="^/")]
-    form: FormName = "csv"
-    compressed: bool = False
-    max_events: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
 
 
-class Files:
-    def __init__(self, settings: FilesSettings, site: str) -> None:
-        self.limits = Limits(max_events=settings.max_events, max_bytes=MAX_BYTES)
-        self._folder = Path(settings.folder)
-        self._shape = Shape(site, settings.form, settings.compressed)
+class LocalFolder:
+    """Implements `Folder`."""
 
-    async def send(self, events: Sequence[Event]) -> Outcome:
-        return await asyncio.to_thread(self._send, events)
+    def __init__(self, folder: Path, shape: Shape) -> None:
+        self._folder = folder
+        self._shape = shape
 
-    def _send(self, events: Sequence[Event]) -> Outcome:
-        try:
-            known = self._known(events)
-            fresh = [event for event in events if event.id not in known]
-            if fresh:
-                self._write(self._shape.name(fresh), self._shape.content(fresh))
-            else:
-                sync_folder(self._folder)  # of an earlier rename, perhaps
-        except FormUnreadable as error:
-            return Failed(code="folder_unusable", detail=str(error), slow=True)
-        except OSError as error:
-            code = "destination_full" if error.errno in FULL else "folder_unusable"
-            return Failed(code=code, detail=f"{self._folder}: {error.strerror or error}", slow=True)
-        return Taken(known=len(events) - len(fresh))
+    async def ours(self, since: int) -> Sequence[FileName]:
+        return self._shape.files(await self._done(lambda: os.listdir(self._folder)), since)
 
-    def _known(self, events: Sequence[Event]) -> set[str]:
-        known: set[str] = set()
-        for name in self._shape.about(os.listdir(self._folder), events):
+    async def read(self, name: str) -> bytes | None:
+        def read() -> bytes | None:
             try:
-                known.update(self._shape.ids((self._folder / name).read_bytes()))
+                return (self._folder / name).read_bytes()
             except FileNotFoundError:
-                continue  # somebody has fetched it meanwhile
-            except FormUnreadable as error:
-                raise FormUnreadable(f"{self._folder / name}: {error}") from None
-        return known
+                return None
 
-    def _write(self, name: str, content: bytes) -> None:
-        aside = self._folder / self._shape.aside
-        write_aside(aside, content)
-        aside.rename(self._folder / name)
-        sync_folder(self._folder)
+        return await self._done(read)
+
+    async def put(self, name: str, content: bytes) -> None:
+        def put() -> None:
+            aside = self._folder / self._shape.aside()
+            write_aside(aside, content)
+            aside.rename(self._folder / name)
+            sync_folder(self._folder)
+
+        await self._done(put)
+
+    async def settle(self, names: Sequence[str]) -> None:
+        await self._done(lambda: sync_folder(self._folder))
 
     async def close(self) -> None:
         """Nothing is kept open."""
+
+    async def _done(self, work: Callable[[], _T]) -> _T:
+        try:
+            return await asyncio.to_thread(work)
+        except OSError as error:
+            code = "destination_full" if error.errno in FULL else "folder_unusable"
+            raise Unusable(code, f"{self._folder}: {error.strerror or error}", slow=True) from None
+
+
+def open_files(settings: FilesSettings, site: str) -> Taker:
+    """Raises CredentialsUnreadable where the library for the form is not installed."""
+    shape = shape_of(settings, site)
+    return FolderTaker(settings, LocalFolder(Path(settings.folder), shape), shape)

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -34,15 +34,22 @@ KILLS = 4
 WITHIN_S = 60.0
 
 
+async def soon() -> None:
+    await asyncio.sleep(Random(os.urandom(8)).uniform(0.0, 0.1))
+
+
 async def drained_by_killed_agents(
-    folder: Path, kind: str, settings: Mapping[str, object], calls: int = 400
+    folder: Path,
+    kind: str,
+    settings: Mapping[str, object],
+    calls: int = 400,
+    moment: Callable[[], Awaitable[None]] = soon,
 ) -> list[str]:
-    """The ids of all events in the order of the ledger, after all of them were taken."""
+    """The ids of all events in the order of the ledger, after all of them were taken. `moment`: of the kill."""
     site = Site(folder)
     await site.record(calls)
     ids = site.ids()
     await site.close()
-    chance = Random(os.getpid())
     arguments = (str(folder), kind, json.dumps(settings))
     for kill in range(KILLS + 1):
         process = await asyncio.create_subprocess_exec(
@@ -54,7 +61,7 @@ async def drained_by_killed_agents(
             if kill == KILLS:
                 assert await asyncio.wait_for(process.stdout.readline(), WITHIN_S) == b"done\n"
             else:
-                await asyncio.sleep(chance.uniform(0.0, 0.1))
+                await asyncio.wait_for(moment(), WITHIN_S)
         finally:
             process.send_signal(signal.SIGKILL)
             await process.wait()

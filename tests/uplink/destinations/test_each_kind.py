@@ -15,7 +15,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.uplink.destinations import test_cgrates, test_lago, test_openmeter, test_stripe, test_webhook
+from tests.uplink.destinations import test_cgrates, test_lago, test_openmeter, test_sftp, test_stripe, test_webhook
 from tests.uplink.destinations.stand_in import Accept, StandIn, forwarding
 from tests.uplink.feed import MemoryFeed
 from tests.uplink.platform import Clock
@@ -237,16 +237,19 @@ async def test_whatever_is_answered_each_event_is_held_taken_or_in_quarantine(
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "module", "library"),
+    ("extra", "settings", "module", "library"),
     [
         ("nats", {"url": "nats://x", "stream_name": "S"}, "jetstream", "nats"),
         ("kafka", {"brokers": "x:9092", "topic": "t"}, "kafka_producer", "confluent_kafka"),
+        ("sftp", test_sftp.SETTINGS, "sftp_folder", "asyncssh"),
+        ("parquet", {"folder": "/srv", "form": "parquet"}, "parquet", "pyarrow"),
     ],
 )
 def test_a_library_that_is_not_installed_is_told_by_the_extra_that_brings_it(
-    kind: str, settings: dict[str, str], module: str, library: str, monkeypatch: pytest.MonkeyPatch
+    extra: str, settings: dict[str, str], module: str, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kind = "files" if extra == "parquet" else extra
     monkeypatch.delitem(sys.modules, f"uplink.destinations.{module}", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(CredentialsUnreadable, match=rf"install pegcount\[{kind}\]"):
+    with pytest.raises(CredentialsUnreadable, match=rf"install pegcount\[{extra}\]"):
         TAKERS[kind].open(msgspec.convert(settings, TAKERS[kind].settings), "site-1")

@@ -1,5 +1,6 @@
 """Files by folder: whole or not there, each event once, whatever fails and however requests are cut."""
 
+import asyncio
 import csv
 import gzip
 import io
@@ -9,6 +10,7 @@ import resource
 from pathlib import Path
 from random import Random
 
+import duckdb
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -18,12 +20,16 @@ from tests.uplink.destinations.drained import drained_by_killed_agents
 from tests.uplink.feed import MemoryFeed
 from tests.uplink.platform import Clock
 from uplink.destinations import TAKERS
-from uplink.destinations.files import Files, FilesSettings
+from uplink.destinations.files import FilesSettings, open_files
 from uplink.forwarder import Forwarder
 from uplink.taker import Names, event_of
 
-FORMS = [("csv", False), ("csv", True), ("jsonl", False), ("jsonl", True)]
+FORMS = [(form, compressed) for form in ("csv", "jsonl", "parquet") for compressed in (False, True)]
 every_form = pytest.mark.parametrize(("form", "compressed"), FORMS)
+
+
+def suffix(form: str, compressed: bool) -> str:
+    return f"{form}.gz" if compressed and form != "parquet" else form
 
 
 def forwarder(folder: Path, feed: MemoryFeed, **given: object) -> Forwarder:
@@ -33,6 +39,8 @@ def forwarder(folder: Path, feed: MemoryFeed, **given: object) -> Forwarder:
 
 def lines(path: Path) -> list[dict[str, str]]:
     """What a reader that knows nothing of us finds."""
+    if path.suffix == ".parquet":
+        return [{"id": str(row[0])} for row in duckdb.execute("SELECT id FROM read_parquet(?)", [str(path)]).fetchall()]
     content = path.read_bytes()
     text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     if ".csv" in path.name:
@@ -57,7 +65,7 @@ async def test_each_request_becomes_one_file_that_is_named_by_what_is_in_it(
         "site-1_2026-11-20_000000000001-000000000003",
         "site-1_2026-11-20_000000000004-000000000005",
     ]
-    assert {path.name.partition(".")[2] for path in tmp_path.iterdir()} == {form + (".gz" if compressed else "")}
+    assert {path.name.partition(".")[2] for path in tmp_path.iterdir()} == {suffix(form, compressed)}
 
 
 async def test_a_row_of_csv_is_what_a_hand_would_write(tmp_path: Path) -> None:
@@ -108,11 +116,28 @@ def test_requests_that_are_made_again_with_any_other_cut_put_no_event_there_twic
     for first, last in steps:
         if wanted := events[first:last]:
             made = FilesSettings(folder=str(folder), form=form[0], compressed=form[1])  # type: ignore[arg-type]
-            Files(made, "site-1")._send(wanted)
+            asyncio.run(open_files(made, "site-1").send(wanted))
             reached |= {event.id for event in wanted}
     there = ids(folder)
     assert len(there) == len(set(there))
     assert set(there) == reached
+
+
+@every_form
+async def test_a_file_that_ends_in_its_midst_is_told_of_wherever_it_is_cut(
+    tmp_path: Path, form: str, compressed: bool
+) -> None:
+    feed = MemoryFeed()
+    feed.record(2)
+    loop = forwarder(tmp_path, feed, form=form, compressed=compressed)
+    await loop.upload()
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 97):
+        feed.through = 0
+        path.write_bytes(whole[:length])
+        assert (await loop.upload()).problem == "folder_unusable"
+    assert len(os.listdir(tmp_path)) == 1
 
 
 async def test_a_file_is_never_written_again(tmp_path: Path) -> None:
@@ -155,8 +180,7 @@ async def test_where_there_is_no_room_everything_is_kept_and_no_half_file_shows(
 
 @every_form
 async def test_what_a_kill_left_half_written_is_written_over(tmp_path: Path, form: str, compressed: bool) -> None:
-    suffix = form + (".gz" if compressed else "")
-    (tmp_path / f".site-1.{suffix}.part").write_bytes(b"half" * 10_000)
+    (tmp_path / f".site-1.{suffix(form, compressed)}.part").write_bytes(b"half" * 10_000)
     feed = MemoryFeed()
     feed.record(3)
     await forwarder(tmp_path, feed, form=form, compressed=compressed).upload()
@@ -212,5 +236,5 @@ async def test_agents_that_are_killed_as_they_write_leave_every_event_there_once
     out.mkdir()
     given = {"folder": str(out), "form": form, "compressed": compressed, "max_events": 7}
     made = await drained_by_killed_agents(tmp_path, "files", given)
-    (out / f".site-1.{form}{'.gz' if compressed else ''}.part").unlink(missing_ok=True)
+    (out / f".site-1.{suffix(form, compressed)}.part").unlink(missing_ok=True)
     assert sorted(ids(out)) == sorted(made)
