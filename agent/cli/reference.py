@@ -16,8 +16,9 @@ from agent.cli.main import main
 from agent.config import meanings
 from agent.config.tables import Ledger, Log, Policy, Web
 from agent.config.wording import describe
-from agent.metering.catalogue import CLASSES, FEATURES, METERS, RISKS
+from agent.metering.catalogue import CLASSES, FEATURES, METERS, RISKS, UNITS
 from agent.metering.rules import DialPlan, Level, Metering, Site
+from agent.rating.card import CONDITIONS, Price, Rates, Tier
 from agent.service.problems import CODES
 from agent.web.metrics import METRICS
 from collectors.registry import KINDS
@@ -106,6 +107,9 @@ def _config_tables() -> Iterator[tuple[str, str, type[Struct]]]:
         yield "`[uplink]`", "uplink", kind.settings
     yield "`[[destination]]`", "destination", DestinationTable
     yield "`[destination.names]`", "destination.names", Names
+    yield "`[rates]`", "rates", Rates
+    yield "`[[rates.price]]`", "rates.price", Price
+    yield "`rates.price.tiers`", "rates.price.tiers", Tier
     yield "`[web]`", "web", Web
     yield "`[policy]`", "policy", Policy
     yield "`[log]`", "log", Log
@@ -144,7 +148,7 @@ def _default(field: structs.FieldInfo) -> str:
     if field.required:
         return "**required**"
     value = field.default if field.default is not NODEFAULT else field.default_factory()
-    return "" if isinstance(value, Struct) or value in ("", (), {}) else f"`{_toml(value)}`"
+    return "" if isinstance(value, Struct) or value in ("", (), {}, None) else f"`{_toml(value)}`"
 
 
 def _toml(value: Any) -> str:
@@ -182,6 +186,10 @@ def problems_page() -> str:
 def meters_page() -> str:
     """The catalogue: meters, features and call classes."""
     meters = ((f"`{name}`", unit, meaning) for name, (unit, meaning) in METERS.items())
+    priced = (
+        (f"`{name}`", f"`{unit}`", ", ".join(f"`{key}`" for key in CONDITIONS.get(name, ())))
+        for name, unit in UNITS.items()
+    )
     risks = ((f"`{code}`", meaning) for code, meaning in RISKS.items())
     features = ((f"`{code}`", meaning) for code, meaning in FEATURES.items())
     classes = ((f"`{code}`", meaning) for code, meaning in CLASSES.items())
@@ -190,6 +198,10 @@ def meters_page() -> str:
         MADE,
         "## Meters\n",
         *_table(("meter", "unit", "one event for"), meters),
+        "\n## What can have a price\n",
+        "Meters of a [rate card](../metering.md#rate-card), their units, and what their uses can be told apart by there. A "
+        "seat-month is worked out of the seat-days; of meters that are not in the table above this version makes no events.\n",
+        *_table(("meter", "unit", "conditions"), priced),
         "\n## Risks\n",
         "What a technician should look at: events of their own, each `1 occurrence`, with `billable` = `no`. `origin` is the "
         "address that it comes from, `times` how often it was seen from the event's time to `until`, `account` what it was "

@@ -59,10 +59,11 @@ def of_agent(config: Config) -> Snapshot | None:
 def of_ledger(config: Config) -> Snapshot | None:
     """What the ledger holds; None, and a line on stderr, where there is none to be read."""
     from agent.ledger.errors import LedgerError
+    from agent.service.policy import PolicyKeeper
     from agent.service.state import stored_snapshot
 
     try:
-        snapshot = stored_snapshot(config, time.time_ns() // 1_000_000)
+        snapshot = stored_snapshot(PolicyKeeper(config).config, time.time_ns() // 1_000_000)
     except LedgerError as error:
         click.echo(f"pegcount: the agent does not run, and {error}", err=True)
         return None

@@ -1,9 +1,10 @@
 """A snapshot as a few lines of text. Pure."""
 
 from collections.abc import Iterator
+from datetime import tzinfo
 
 from agent.cli.common import printable
-from agent.ledger.snapshot import Problem, RiskView, Snapshot, SourceView, UplinkView
+from agent.ledger.snapshot import EstimateView, Problem, RiskView, Snapshot, SourceView, UplinkView
 from agent.web import words
 from agent.web.page import HEALTH_WORDS, SEVERITY_WORDS, STATE_WORDS
 
@@ -25,6 +26,7 @@ def status_text(snapshot: Snapshot) -> str:
         _row("ledger", ", ".join(_pipeline(snapshot))),
         *_rows("uplink", [_uplink(uplink, snapshot) for uplink in snapshot.uplinks] or ["none set up"]),
         _row("today", ", ".join(_today(snapshot))),
+        *_rows("estimate", list(_estimate(snapshot.estimate, zone)) if snapshot.estimate else []),
     ]
     return "\n".join(lines)
 
@@ -96,3 +98,15 @@ def _today(snapshot: Snapshot) -> Iterator[str]:
     yield f"{words.number(today.answered)} answered"
     yield f"{words.decimal(today.minutes)} billed min"
     yield words.counted(today.seat_count, "seat")
+
+
+def _estimate(estimate: EstimateView, zone: tzinfo) -> Iterator[str]:
+    """The total first, then what it is made of."""
+    month = words.month(estimate.month)
+    yield f"{month} so far: {estimate.currency} {words.grouped(estimate.total)}, an estimate by {words.card(estimate)}"
+    for price in estimate.prices:
+        free = f", {words.decimal(price.free)} of them free" if price.free != "0" else ""
+        used = f"{words.decimal(price.quantity)} {price.unit}{free} at {price.price}"
+        yield f"  {words.priced(price)}: {used}: {words.decimal(price.amount)}"
+    if notes := words.estimate_notes(estimate, zone):
+        yield f"  {notes}"

@@ -20,6 +20,7 @@ from agent.config.tables import Config, Destination, Ledger, Log, Policy, Source
 from agent.config.validation import faults, missing_key, unknown_key, wrong_value
 from agent.config.wording import near_miss, shown
 from agent.metering.rules import Metering, Site
+from agent.rating.card import Rates
 from collectors.contract import Kind
 from uplink.destinations import PLATFORMS, TAKERS
 
@@ -33,6 +34,7 @@ TABLES: dict[str, Any] = {
     "web": Web,
     "log": Log,
     "policy": Policy,
+    "rates": Rates,
 }
 LISTS = {"source": "sources", "destination": "destinations"}
 DESTINATION_SHAPES: dict[str, type[Any]] = {name: kind.settings for name, kind in TAKERS.items()}

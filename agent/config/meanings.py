@@ -23,6 +23,16 @@ TABLES: dict[str, str] = {
     ),
     "destination.names": "What things are called at the destination.",
     "uplink": "The platform that micro-transactions go to. Without this table they are kept and not sent.",
+    "rates": (
+        "The rate card: what the status page and `pegcount status` show as this month's estimate. Events know nothing of it."
+    ),
+    "rates.price": (
+        "What a unit costs, a table each: `[[rates.price]]`. A use has the first price whose meter it is and whose conditions "
+        "it fits (`class`, `country`, `level`, `feature`, `outcome`: lists, any of their values); uses of one price are pooled."
+    ),
+    "rates.price.tiers": (
+        'Prices by quantity, from the first unit on: `[{ up_to = "1000", amount = "0.02" }, { amount = "0.01" }]`.'
+    ),
     "web": "The status page.",
     "log": "What goes to stderr.",
     "policy": "What the platform may set at this site, in a policy of its own (operate.md). Files, commands, addresses and "
@@ -205,13 +215,33 @@ KEYS: dict[str, str] = {
     "destination.names.unlisted": "Whether other meters are sent, under their own names. `risk.*` only where listed.",
     "destination.names.subjects": 'Seats and their names there: `{ 101 = "cus_8h2" }`.',
     "destination.names.subject": "Name of all other subjects there; `{subject}` and `{site}` stand for themselves.",
+    "rates.currency": "Its currency (ISO 4217).",
+    "rates.version": "The provider's own name of the card.",
+    "rates.price": "See the table below.",
+    "rates.price.meter": "The meter.",
+    "rates.price.unit": "Its unit, as meters.md has it: a price for another unit is refused.",
+    "rates.price.amount": "The price of one unit. Either this or `tiers`.",
+    "rates.price.tiers_mode": (
+        "With `tiers`: `graduated`, each unit at the price of the tier that it lies in; `volume`, all units at that of the "
+        "tier that the whole quantity reaches."
+    ),
+    "rates.price.tiers": "See the table below.",
+    "rates.price.included": "Units of a month that are free; tiers begin behind them.",
+    "rates.price.class": "Classes of calls that it is for.",
+    "rates.price.country": "Countries (ISO 3166) of international calls that it is for.",
+    "rates.price.level": "Levels of seats that it is for.",
+    "rates.price.feature": "Features that it is for.",
+    "rates.price.outcome": "Outcomes of calls that it is for.",
+    "rates.price.tiers.amount": "The price of one unit in this tier.",
+    "rates.price.tiers.up_to": "The last quantity that is in it; the last tier has none.",
     "web.enabled": "Whether there is a status page. `pegcount upload` needs it.",
     "web.listen": "Address and port. What other machines reach is refused without `allow_remote`: the page has no login.",
     "web.allow_remote": "Permit an address that other machines reach. Put a proxy that asks for a password in front.",
     "web.hosts": "Names, besides `localhost` and IP addresses, that the page may be asked by.",
     "policy.allow": (
         "Tables that a policy may have: `schedule` (when uploads are made), `metering` (increments, minimum, levels), `seats` "
-        "(what makes a seat, patterns of extensions), `privacy` (`metering.numbers`). A policy with any other is refused as a "
+        "(what makes a seat, patterns of extensions), `rates` (the rate card), `privacy` (`metering.numbers`). A policy with "
+        "any other is refused as a "
         "whole; `[]` refuses all."
     ),
     "log.level": "The least that is logged.",

@@ -16,6 +16,7 @@ import phonenumbers
 from msgspec import Struct, structs
 
 from agent.config.findings import Fault, Path, dotted
+from agent.config.rate_card import rate_faults
 from agent.config.tables import Config, Destination, Ledger, Source
 from agent.config.wording import near_miss
 from agent.metering.catalogue import FEATURES
@@ -69,6 +70,8 @@ def semantic_faults(config: Config) -> Iterator[Fault]:
         yield from _struct_values(destination.settings, path)
         yield from _cron(destination.settings.cron, config.site.timezone, (*path, "cron"))
         yield from _window(destination.settings.window, (*path, "window"))
+    if config.rates is not None:
+        yield from rate_faults(config.rates, [level.name for level in config.metering.levels])
     if not config.sources:
         yield Fault(
             path=(), severity="warning", message="there is no `[[source]]`: nothing will be heard", hint="add one"

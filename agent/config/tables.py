@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from agent.config.findings import Finding
 from agent.metering.rules import Metering, Site
+from agent.rating.card import Rates
 from uplink.destinations import PegcountSettings
 from uplink.destinations.settings import HttpTakerSettings, TakerSettings
 
@@ -47,7 +48,12 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     """`[policy]`: what the platform may set at this site (`agent.config.policy`)."""
 
-    allow: tuple[Literal["schedule", "metering", "privacy", "seats"], ...] = ("schedule", "metering", "seats")
+    allow: tuple[Literal["schedule", "metering", "privacy", "seats", "rates"], ...] = (
+        "schedule",
+        "metering",
+        "seats",
+        "rates",
+    )
 
 
 class Source(Struct, frozen=True):
@@ -67,8 +73,8 @@ class Destination(Struct, frozen=True):
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """The whole file. `uplink` is None where nothing is to be sent; `warnings` are findings that stop nothing; `text` is what
-    was read from `path`."""
+    """The whole file. `uplink` is None where nothing is to be sent, `rates` where there is no rate card; `warnings` are
+    findings that stop nothing; `text` is what was read from `path`."""
 
     site: Site
     metering: Metering = Metering()
@@ -79,6 +85,7 @@ class Config(Struct, frozen=True, kw_only=True):
     web: Web = Web()
     log: Log = Log()
     policy: Policy = Policy()
+    rates: Rates | None = None
     path: Path = Path()
     warnings: tuple[Finding, ...] = ()
     text: str = ""

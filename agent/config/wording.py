@@ -15,6 +15,10 @@ SHOWN_MAX_CHARS = 60
 KNOWN_PATTERNS = {
     r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$": "a UUID in lower case",
     r"^[A-Z]{2}$": "two capital letters",
+    r"^[A-Z]{3}\Z": "three capital letters",
+    r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,8})?\Z": "a price as text, not negative, of up to 8 decimals, such as `0.02`",
+    r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,6})?\Z": "a quantity as text, not negative, such as `1000`",
+    r"^((0|[1-9][0-9]{0,11})(\.[0-9]{1,6})?)?\Z": "a quantity as text, such as `1000`, or nothing",
     r"^[0-9*#+]*$": "digits, `*`, `#` or `+`",
     r"^[a-z0-9][a-z0-9-]{0,62}$": "a name of `a`-`z`, `0`-`9` and `-`, at most 63 characters",
 }

@@ -191,6 +191,17 @@ def receipts(db: Database) -> None:
 
 
 @migrations()
+def usage(db: Database) -> None:
+    """Sums of a site's months, for what a month costs (`agent.ledger.usage`). `amount` is in millionths; `subject` is kept of
+    seats only."""
+    db.execute(
+        "CREATE TABLE usage (month TEXT NOT NULL, meter TEXT NOT NULL, class TEXT NOT NULL, country TEXT NOT NULL,"
+        " detail TEXT NOT NULL, subject TEXT NOT NULL, amount INTEGER NOT NULL,"
+        " PRIMARY KEY (month, meter, class, country, detail, subject)) STRICT, WITHOUT ROWID"
+    )
+
+
+@migrations()
 def machine(db: Database) -> None:
     """The machine that the ledger lies on (`agent.ledger.machine`)."""
     db.execute("CREATE TABLE machine (id INTEGER PRIMARY KEY CHECK (id = 1), fingerprint TEXT NOT NULL) STRICT")

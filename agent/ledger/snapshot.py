@@ -129,8 +129,39 @@ class TodayView(Struct, frozen=True, kw_only=True):
     latest: tuple[CallView, ...] = ()
 
 
+class PriceView(Struct, frozen=True, kw_only=True):
+    """What a price of the rate card comes to in the month. `only`: the values of its conditions. `quantity` is all that was
+    used, `free` what of it is included; `price` is that of a unit, or of its tiers in words; `amount` is exact. All decimals
+    are text."""
+
+    meter: str
+    unit: str
+    only: tuple[str, ...] = ()
+    quantity: str
+    free: str = "0"
+    price: str
+    amount: str
+
+
+class EstimateView(Struct, frozen=True, kw_only=True):
+    """What the site's month comes to so far by the rate card: an estimate, for amounts are the platform's matter. `total` is
+    rounded to the currency's minor unit, `exact` is not. `unpriced`: quantities by meter that the card has no price for.
+    `waiting`: events that are not in it yet; `from_ms`: when it begins, where that is not the month's beginning."""
+
+    month: str
+    currency: str
+    version: str
+    digest: str
+    total: str
+    exact: str
+    prices: tuple[PriceView, ...] = ()
+    unpriced: dict[str, str] = {}
+    waiting: int = 0
+    from_ms: int = 0
+
+
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """`verdict` is a sentence; `health` its one-word form."""
+    """`verdict` is a sentence; `health` its one-word form. `estimate` is there where there is a rate card."""
 
     taken_at_ms: int
     version: str
@@ -145,3 +176,4 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     today: TodayView
     problems: tuple[Problem, ...] = ()
     risks: tuple[RiskView, ...] = ()
+    estimate: EstimateView | None = None

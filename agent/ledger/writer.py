@@ -32,6 +32,7 @@ from agent.ledger.numbering import Numbering
 from agent.ledger.reserve import RESERVE_BYTES, Reserve
 from agent.ledger.retention import prune_events, prune_records
 from agent.ledger.store import Opened, is_damage, mark_damaged, open_for_writing
+from agent.ledger.usage import count_step, prune_months
 from agent.metering.meter import Meter
 from agent.metering.rules import Metering, Site
 from collectors.contract import Batch, Kind
@@ -157,9 +158,15 @@ class Ledger:
         before_ms = now_ms - self.settings.retention_days * DAY_MS
 
         def step(db: Database) -> int:
+            prune_months(db, before_ms, self._timezone)
             return prune_events(db, before_ms) + prune_records(db, self.intake, before_ms, self._timezone)
 
         return self.do(step).result()
+
+    def count_usage(self) -> None:
+        """Bring the sums of the months up to the last event, step by step, other work in between. See `usage`."""
+        while self.do(lambda db: count_step(db, self._timezone, self.clock_ms())).result():
+            pass
 
     def do(self, action: Callable[[Database], T]) -> "concurrent.futures.Future[T]":
         """Run `action` on the writing connection, in a transaction of its own kind: what it changes is durable when the

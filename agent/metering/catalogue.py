@@ -15,6 +15,21 @@ METERS: dict[str, tuple[str, str]] = {
 }
 """meter -> (unit, meaning)"""
 
+UNITS: dict[str, str] = {meter: unit for meter, (unit, _) in METERS.items()} | {
+    "seat.month": "seat-month",
+    "storage.gb_hours": "GB.h",
+    "channel.hours": "channel-hour",
+    "conference.minutes": "min",
+    "queue.agent_hours": "agent-hour",
+    "number.day": "number-day",
+    "app.use": "use",
+    "download": "download",
+    "purchase": "item",
+    "subscription.day": "day",
+}
+"""Every meter of the contract and its unit: what can have a price. A seat-month is worked out of the seat-days; of the others
+that METERS lacks this version makes no events."""
+
 FEATURES: dict[str, str] = {
     "ata": "an adapter for analogue phones was registered for the seat that day",
     "auto_attendant": "a menu answered the call",

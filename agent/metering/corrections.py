@@ -40,7 +40,8 @@ class Booking(Struct, frozen=True, gc=False):
 
 
 NOTHING = Booked()
-_DETAIL_NAMES = {"call": "outcome", "feature.use": "feature", "fax.pages": "t38"}
+DETAIL_NAMES = {"call": "outcome", "feature.use": "feature", "fax.pages": "t38"}
+"""meter -> what its slots' detail is called in its events."""
 _UNITS = {meter: unit for meter, (unit, _) in METERS.items()} | dict.fromkeys(RISKS, RISK_UNIT)
 
 
@@ -91,7 +92,7 @@ def _event(
     if slot.country:
         data["country"] = slot.country
     if slot.detail:
-        data[_DETAIL_NAMES[slot.meter]] = slot.detail
+        data[DETAIL_NAMES[slot.meter]] = slot.detail
     data.update(told)
     return MicroTransaction(
         id=timed_id(time_ms, reference, slot, made),

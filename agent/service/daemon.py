@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from agent.config.tables import Config, Destination
@@ -202,7 +203,7 @@ class Agent:
         log.info("stopped")
 
     async def _maintain(self) -> None:
-        """Prune, a step at a time, and say how things stand to the service manager."""
+        """Prune, a step at a time, sum up what the rate card asks for, and say how things stand to the service manager."""
         since_prune = PRUNE_EVERY_S
         while True:
             await asyncio.sleep(STATUS_EVERY_S)
@@ -211,9 +212,11 @@ class Agent:
                 if since_prune >= PRUNE_EVERY_S:
                     since_prune = 0.0
                     await asyncio.to_thread(self.ledger.prune_all)
+                if self.config.rates:
+                    await asyncio.to_thread(self.ledger.count_usage)
                 snapshot = await asyncio.to_thread(self.state.snapshot)
                 manager.notify(f"STATUS={snapshot.verdict}")
-            except (LedgerError, sqlite3.Error) as error:
+            except (LedgerError, sqlite3.Error, msgspec.DecodeError) as error:
                 log.debug("maintenance waits: %s", error)
 
     async def _watchdog(self, interval_s: float) -> None:

@@ -13,9 +13,19 @@ from sqlite_utils import Database
 from agent.config.tables import Config
 from agent.ledger import machine, queries
 from agent.ledger.errors import LedgerError
-from agent.ledger.snapshot import PipelineView, Problem, RiskView, Snapshot, SourceView, TodayView, UplinkView
+from agent.ledger.snapshot import (
+    EstimateView,
+    PipelineView,
+    Problem,
+    RiskView,
+    Snapshot,
+    SourceView,
+    TodayView,
+    UplinkView,
+)
 from agent.ledger.store import open_for_reading
 from agent.ledger.writer import Ledger
+from agent.service.estimate import estimate
 from agent.service.problems import problem
 from agent.service.supervisor import SupervisedSource
 from agent.web.page import UploadOutcome
@@ -83,6 +93,7 @@ class AgentState:
             cloned_ms = queries.epoch_began_ms(self._reader, machine.REASON)
             rejects = queries.latest_rejects(self._reader, now_ms - REJECTS_SHOWN_MS)
             risks = queries.latest_risks(self._reader, now_ms - RISKS_SHOWN_MS)
+            estimated = estimate(self._reader, self.config, now_ms)
         problems = (
             *self._own_problems(now_ms, newest, cloned_ms),
             *self._reject_problems(rejects),
@@ -90,7 +101,7 @@ class AgentState:
         )
         gravest_first = sorted(problems, key=lambda found: ("error", "warning", "notice").index(found.severity))
         self.problem_codes = tuple(dict.fromkeys(found.code for found in gravest_first))
-        return assemble(self.config, now_ms, views, pipeline, uplinks, today, problems, risks)
+        return assemble(self.config, now_ms, views, pipeline, uplinks, today, problems, risks, estimated)
 
     def _source(self, source: SupervisedSource, totals: queries.SourceTotals | None) -> SourceView:
         probe = source.probe()
@@ -242,6 +253,7 @@ def stored_snapshot(config: Config, now_ms: int) -> Snapshot:
             queries.today(db, now_ms, config.site.timezone),
             (),
             queries.latest_risks(db, now_ms - RISKS_SHOWN_MS),
+            estimate(db, config, now_ms),
         )
     finally:
         db.close()
@@ -259,6 +271,7 @@ def assemble(
     today: TodayView,
     problems: tuple[Problem, ...],
     risks: tuple[RiskView, ...],
+    estimated: EstimateView | None,
 ) -> Snapshot:
     health, verdict = judge(problems, sources, uplinks)
     return Snapshot(
@@ -275,6 +288,7 @@ def assemble(
         today=today,
         problems=problems,
         risks=risks,
+        estimate=estimated,
     )
 
 

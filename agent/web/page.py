@@ -55,7 +55,16 @@ class Stage(Struct, frozen=True):
 @cache
 def _environment() -> Environment:
     made = environment("agent.web")
-    made.filters.update(size=words.size, span=words.span, took=words.took, talk=words.talk)
+    made.filters.update(
+        size=words.size,
+        span=words.span,
+        took=words.took,
+        talk=words.talk,
+        grouped=words.grouped,
+        month=words.month,
+        card=words.card,
+        priced=words.priced,
+    )
     made.globals.update(
         share=share,
         health_words=HEALTH_WORDS,
@@ -88,6 +97,7 @@ def render(
         "clock": lambda at_ms: words.clock(at_ms, now_ms, zone),
         "iso": lambda at_ms: words.iso(at_ms, zone),
         "from_now": lambda at_ms: words.from_now(at_ms, now_ms),
+        "estimate_notes": words.estimate_notes(snapshot.estimate, zone) if snapshot.estimate else "",
         "plain": plain,
     }
     return _environment().get_template("status.html").render(view)

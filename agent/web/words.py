@@ -6,19 +6,26 @@ Laws
 """
 
 from datetime import datetime, timedelta, tzinfo
+from decimal import Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from agent.ledger.snapshot import EstimateView, PriceView
 from uplink.pages.words import NEVER, clock, coarse, counted, decimal, iso, local, number, span
 
 __all__ = [
+    "card",
     "clock",
     "counted",
     "day",
     "decimal",
+    "estimate_notes",
     "from_now",
+    "grouped",
     "iso",
     "local",
+    "month",
     "number",
+    "priced",
     "size",
     "span",
     "talk",
@@ -93,3 +100,37 @@ def _offset(away: timedelta) -> str:
         return "UTC"
     hours, rest = divmod(abs(minutes), 60)
     return f"UTC{'+' if minutes > 0 else '−'}{hours}" + (f":{rest:02d}" if rest else "")
+
+
+def month(text: str) -> str:
+    """`2026-11` -> `November 2026`."""
+    return f"{datetime.fromisoformat(text + '-01'):%B %Y}"
+
+
+def grouped(text: str) -> str:
+    """A sum of money, with all the digits that it has: `1234.50` -> `1,234.50`."""
+    return f"{Decimal(text):,f}"
+
+
+def card(estimate: EstimateView) -> str:
+    """`rate card 2026-11 (a1b2...)`."""
+    return f"rate card {estimate.version} ({estimate.digest})" if estimate.version else f"rate card {estimate.digest}"
+
+
+def priced(price: PriceView) -> str:
+    """`voice.minutes (mobile, national)`."""
+    return f"{price.meter} ({', '.join(price.only)})" if price.only else price.meter
+
+
+def estimate_notes(estimate: EstimateView, zone: tzinfo) -> str:
+    """What is not in it."""
+    notes = []
+    if estimate.from_ms:
+        at = local(estimate.from_ms, zone)
+        notes.append(f"Begins on {at.day} {at:%B}, for older events are not kept.")
+    if estimate.unpriced:
+        listed = ", ".join(f"{meter} {decimal(quantity)}" for meter, quantity in estimate.unpriced.items())
+        notes.append(f"Without a price: {listed}.")
+    if estimate.waiting:
+        notes.append(f"{counted(estimate.waiting, 'event')} not counted yet.")
+    return " ".join(notes)

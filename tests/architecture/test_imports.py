@@ -16,6 +16,7 @@ PURE = (
     "collectors/*/join.py",
     "agent/metering/*.py",
     "agent/insight/*.py",
+    "agent/rating/*.py",
     "uplink/batch.py",
     "uplink/session.py",
     "uplink/proof.py",

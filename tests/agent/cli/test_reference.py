@@ -10,8 +10,9 @@ from agent.cli.main import main
 from agent.cli.reference import PAGES, DestinationTable, SourceTable
 from agent.config import Ledger, Log, Web, meanings
 from agent.config.tables import Policy
-from agent.metering.catalogue import CLASSES, FEATURES, METERS
+from agent.metering.catalogue import CLASSES, FEATURES, METERS, UNITS
 from agent.metering.rules import DialPlan, Level, Metering, Site
+from agent.rating.card import Price, Rates, Tier
 from agent.service.problems import CODES
 from agent.web.metrics import METRICS
 from collectors.registry import KINDS
@@ -31,6 +32,9 @@ STRUCTS = {
     "web": Web,
     "log": Log,
     "policy": Policy,
+    "rates": Rates,
+    "rates.price": Price,
+    "rates.price.tiers": Tier,
     **{f"source.{name}": kind.config for name, kind in KINDS.items()},
     "uplink": PLATFORMS["pegcount"].settings,
     "destination": DestinationTable,
@@ -69,7 +73,7 @@ def test_every_key_has_a_meaning_and_every_meaning_a_key() -> None:
     [
         ("metrics.md", [metric.name for metric in METRICS]),
         ("problems.md", [*CODES, *CATALOGUE]),
-        ("meters.md", [*METERS, *FEATURES, *CLASSES]),
+        ("meters.md", [*METERS, *FEATURES, *CLASSES, *UNITS]),
     ],
 )
 def test_every_name_is_documented(page: str, names: list[str]) -> None:

@@ -41,3 +41,16 @@ def test_risks_are_told_in_words() -> None:
         " (risk.register_failing)" in status_text(BROKEN)
     )
     assert "risks" not in status_text(BUSY)
+
+
+def test_what_the_month_comes_to_is_told_price_by_price() -> None:
+    assert status_text(BUSY).splitlines()[-5:] == [
+        "estimate  November 2026 so far: EUR 1,234.50, an estimate by rate card 2026-11 (0123456789abcdef)",
+        "            voice.minutes (national, mobile): 8,412.5 min, 1,000 of them free"
+        " at graduated: 0.02 up to 1000, 0.0151 above: 116.84375",
+        "            seat.month: 112 seat-month at 9.50: 1,064",
+        "            fax.pages: 671 page at 0.08: 53.68",
+        "            Begins on 3 November, for older events are not kept. Without a price: call 9,120, feature.use 371."
+        " 12 events not counted yet.",
+    ]
+    assert "estimate" not in status_text(EMPTY)

@@ -112,7 +112,7 @@ def test_the_local_file_says_what_may_be_set(tmp_path: Path) -> None:
 def test_nothing_that_a_policy_can_set_is_a_file_an_address_a_command_or_a_secret() -> None:
     keys = {key for table in KEYS.values() for key in table}
     assert not {key for key in keys if any(word in key for word in (*SECRET_WORDS, "path", "file", "url", "proxy"))}
-    assert set(KEYS) == {"schedule", "metering", "privacy", "seats"}
+    assert set(KEYS) == {"schedule", "metering", "privacy", "seats", "rates"}
 
 
 def test_a_site_without_an_uplink_has_no_schedule_to_set(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from agent.ledger.snapshot import (
     CallView,
+    EstimateView,
     PipelineView,
+    PriceView,
     Problem,
     RiskView,
     SeatView,
@@ -105,6 +107,30 @@ RISKS = (
         source="trunk",
     ),
 )
+ESTIMATE = EstimateView(
+    month="2026-11",
+    currency="EUR",
+    version="2026-11",
+    digest="0123456789abcdef",
+    total="1234.50",
+    exact="1234.502",
+    prices=(
+        PriceView(
+            meter="voice.minutes",
+            unit="min",
+            only=("national", "mobile"),
+            quantity="8412.5",
+            free="1000",
+            price="graduated: 0.02 up to 1000, 0.0151 above",
+            amount="116.84375",
+        ),
+        PriceView(meter="seat.month", unit="seat-month", quantity="112", price="9.50", amount="1064"),
+        PriceView(meter="fax.pages", unit="page", quantity="671", price="0.08", amount="53.68"),
+    ),
+    unpriced={"call": "9120", "feature.use": "371"},
+    waiting=12,
+    from_ms=1_793_700_000_000,
+)
 BUSY = Snapshot(
     taken_at_ms=NOW_MS,
     version="0.1.0",
@@ -176,6 +202,7 @@ BUSY = Snapshot(
         features={"hold": 2, "call_forward_no_answer": 1, "conference": 1, "ring_group": 1, "transfer_blind": 1},
         latest=CALLS,
     ),
+    estimate=ESTIMATE,
 )
 EMPTY = Snapshot(
     taken_at_ms=NOW_MS,

@@ -132,3 +132,14 @@ def test_risks_are_told_in_words_and_only_where_there_are_any() -> None:
     shown = read(BROKEN).text
     assert "A device is set up with a wrong account or password 10.0.1.23 123 1,214" in shown
     assert "<b>friendly-scanner</b>" in shown
+
+
+def test_what_the_month_comes_to_is_called_an_estimate_and_names_its_card() -> None:
+    text = read(BUSY).text
+    assert "November 2026 so far an estimate by rate card 2026-11 (0123456789abcdef)" in text
+    tiers = "graduated: 0.02 up to 1000, 0.0151 above"
+    assert f"voice.minutes (national, mobile) 8,412.5 min 1,000 {tiers} 116.84375" in text
+    assert "Total EUR 1,234.50" in text
+    assert "Begins on 3 November, for older events are not kept." in text
+    assert "Without a price: call 9,120, feature.use 371. 12 events not counted yet." in text
+    assert "so far" not in read(EMPTY).text
