@@ -25,7 +25,7 @@ from uplink.enrolment import (
 from uplink.identity import Enrolment, signature
 from uplink.keys import PrivateKey
 from uplink.line import HttpLine
-from uplink.session import Answer, Failure, refusal_of
+from uplink.session import Answer, Failure, is_page, refusal_of
 
 
 class EnrolmentFailed(Exception):
@@ -77,10 +77,21 @@ async def _ask(line: HttpLine, path: str, request: Struct, key: PrivateKey, head
     outcome = await line.post(url, body, headers | signature(key, "POST", url, headers))
     if isinstance(outcome, Failure):
         raise EnrolmentFailed(outcome.code, outcome.detail, on_the_way=True)
+    code, detail = refusal_of(outcome)
+    if problem := _strangers(outcome, code):
+        raise EnrolmentFailed(problem, f"HTTP {outcome.status} {outcome.location}".rstrip(), on_the_way=True)
     if outcome.status != 200:
-        code, detail = refusal_of(outcome)
         raise EnrolmentFailed(code or "answer_unusable", f"HTTP {outcome.status}" + (f": {detail}" if detail else ""))
     return _answered(outcome)
+
+
+def _strangers(answer: Answer, code: str) -> str:
+    """The problem where this is no platform's answer, or not its last word; empty where it is."""
+    if is_page(answer):
+        return "captive_portal"
+    if answer.status == 404 and code in ("", "no_such_path"):
+        return "not_found"
+    return {3: "redirected", 5: "unavailable" if answer.status == 503 else "server_error"}.get(answer.status // 100, "")
 
 
 def _answered(answer: Answer) -> Enrolled:

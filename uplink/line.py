@@ -10,11 +10,10 @@ Laws
 - Checking settings opens no file; `HttpLine` opens those that they name, and raises CredentialsUnreadable.
 """
 
-import asyncio
-import errno
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
@@ -22,6 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 import aiohttp
 from msgspec import Meta, Struct
 
+from uplink.failures import failure
 from uplink.pacing import Bucket, bytes_s, paced
 from uplink.session import ANSWER_MAX_BYTES, Answer, Failure
 
@@ -82,8 +82,8 @@ class LineSettings(TimedSettings, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def check_address(url: str, allow_http: bool, key: str = "url") -> None:
     """Raises ValueError where `url` is no address to send a secret to. `key` is what it is called in the settings."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    parts = _parts(url)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{key} must be the platform's address, like https://meter.example.net")
     if parts.username is not None or parts.password is not None:
         raise ValueError(
@@ -93,6 +93,14 @@ def check_address(url: str, allow_http: bool, key: str = "url") -> None:
         raise ValueError(f"{key} must have a port from 1 to 65535, or none")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK and not allow_http:
         raise ValueError(f"{key} must be https: with http anyone on the way can read the token (allow_http permits it)")
+
+
+def _parts(url: str) -> SplitResult | None:
+    """None where a bracket of an IPv6 address is missing, or what is between them is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
 
 
 def _has_a_port(parts: SplitResult) -> bool:
@@ -107,15 +115,18 @@ class CredentialsUnreadable(Exception):
 
 
 def first_line(path: str) -> str:
-    """The first line of a file of secrets. Raises CredentialsUnreadable."""
+    """The first line of a file of secrets, without the mark that editors of Windows put before it. Raises
+    CredentialsUnreadable."""
     try:
-        text = Path(path).read_text("utf-8").partition("\n")[0].strip()
+        text = Path(path).read_text("utf-8-sig").partition("\n")[0].strip()
     except OSError as error:
         raise CredentialsUnreadable(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise CredentialsUnreadable(f"{path}: this is no text") from None
-    if not text or not text.isascii() or not text.isprintable():
-        raise CredentialsUnreadable(f"{path}: the first line holds nothing that could be sent")
+        raise CredentialsUnreadable(f"{path}: this is no text in UTF-8") from None
+    if not text:
+        raise CredentialsUnreadable(f"{path}: the first line is empty")
+    if not text.isascii() or not text.isprintable():
+        raise CredentialsUnreadable(f"{path}: the first line holds other characters than printable ASCII")
     return text
 
 
@@ -190,16 +201,27 @@ def _trust(settings: LineSettings) -> ssl.SSLContext | aiohttp.Fingerprint | boo
         return aiohttp.Fingerprint(bytes.fromhex(settings.pin.replace(":", "")))
     if not (settings.ca_file or settings.certificate):
         return True
-    try:
+    with _of_files(settings.ca_file):
         context = ssl.create_default_context(cafile=settings.ca_file or None)
-        if settings.certificate:
+    if settings.certificate:
+        with _of_files(settings.certificate, settings.key_file):
             context.load_cert_chain(settings.certificate, settings.key_file)
-    except ssl.SSLError as error:
-        raise CredentialsUnreadable(f"ca_file, certificate or key_file is not what it should be: {error}") from None
-    except OSError as error:
-        named = settings.ca_file if not settings.certificate else "ca_file, certificate or key_file"
-        raise CredentialsUnreadable(f"{named}: {error.strerror}") from None
     return context
+
+
+@contextmanager
+def _of_files(*files: str) -> Iterator[None]:
+    """What OpenSSL says of them names none. Raises CredentialsUnreadable."""
+    try:
+        for file in filter(None, files):
+            Path(file).open("rb").close()
+        yield
+    except ssl.SSLError as error:
+        raise CredentialsUnreadable(
+            f"{' and '.join(files)}: not the PEM it should be: {error.reason or error}"
+        ) from None
+    except OSError as error:
+        raise CredentialsUnreadable(f"{error.filename or ' and '.join(files)}: {error.strerror}") from None
 
 
 def _proxy_auth(settings: LineSettings) -> aiohttp.BasicAuth | None:
@@ -220,46 +242,3 @@ async def _bounded(stream: aiohttp.StreamReader) -> bytes | None:
         if size > ANSWER_MAX_BYTES:
             return None
     return b"".join(parts)
-
-
-def failure(error: Exception) -> Failure | Answer:
-    """The problem that an exception of the line stands for."""
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return _proxy_said(error)
-    code = next((code for kinds, code in _BY_KIND if isinstance(error, kinds)), "") or _by_errno(error)
-    return Failure(code=code, detail=f"{type(error).__name__}: {error}".removesuffix(": "))
-
-
-def _proxy_said(error: aiohttp.ClientHttpProxyError) -> Failure:
-    """The answer to CONNECT was the proxy's own word, and none of the platform's. tinyproxy says 401 for a wrong password; 5xx
-    is what a proxy says that does not get through itself (RFC 9110 sections 15.6.3 and 15.6.5)."""
-    auth = error.status in (401, 407)
-    code = "proxy_auth" if auth else "unreachable" if error.status >= 500 else "proxy_refused"
-    return Failure(code=code, detail=f"the proxy answered {error.status} {error.message}".rstrip())
-
-
-_BY_KIND: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    ((aiohttp.ClientConnectorDNSError,), "dns"),
-    ((aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch, ssl.SSLError), "tls"),
-    ((TimeoutError, asyncio.TimeoutError), "timeout"),
-    ((aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError), "reset"),
-)
-"""The first that fits: a TLS error is an OSError as well, and a time-out a ServerConnectionError."""
-
-_BY_ERRNO = {
-    errno.ECONNREFUSED: "refused",
-    errno.ECONNRESET: "reset",
-    errno.EPIPE: "reset",
-    errno.ECONNABORTED: "reset",
-    errno.ENETUNREACH: "unreachable",
-    errno.EHOSTUNREACH: "unreachable",
-    errno.ENETDOWN: "unreachable",
-    errno.ETIMEDOUT: "timeout",
-}
-
-
-def _by_errno(error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    if number is None and isinstance(error, (aiohttp.ClientOSError, ConnectionResetError)):
-        return "reset"
-    return _BY_ERRNO.get(number or 0, "transport")

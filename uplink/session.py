@@ -203,12 +203,13 @@ def _document(answer: Answer) -> _Refused:
         return _Refused()
 
 
-def _is_page(answer: Answer) -> bool:
+def is_page(answer: Answer) -> bool:
+    """A portal, or something else on the way, answered a browser."""
     return "html" in answer.content_type.lower() or answer.body.lstrip()[:1] == b"<"
 
 
 def _accepted(head: Head, answer: Answer, moment: Moment) -> Action:
-    if _is_page(answer):
+    if is_page(answer):
         return wait_slow(head, moment, "captive_portal", _said(answer))
     try:
         given = _acknowledgement(answer.body)

@@ -18,7 +18,7 @@ from uplink import backoff
 from uplink.events import EventHead, decode_head
 from uplink.events import time_ms as instant_ms
 from uplink.outbox import Refusal
-from uplink.session import Answer, Failure
+from uplink.session import Answer, Failure, is_page
 
 
 class Event(Struct, frozen=True, kw_only=True, gc=False):
@@ -230,7 +230,3 @@ def said(answer: Answer) -> str:
         words = "" if is_page(answer) else answer.body[:SAID_MAX_CHARS].decode("utf-8", "replace").strip()
     words = words or answer.location
     return (f"HTTP {answer.status}" + (f": {words}" if words else ""))[:SAID_MAX_CHARS]
-
-
-def is_page(answer: Answer) -> bool:
-    return "html" in answer.content_type.lower() or answer.body.lstrip()[:1] == b"<"

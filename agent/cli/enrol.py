@@ -1,11 +1,12 @@
 """`pegcount enrol`: make this machine known to a platform, or change its key."""
 
 import asyncio
+import json
 import os
 import socket
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 import msgspec
@@ -14,9 +15,19 @@ from agent.cli.common import EX_CONFIG, EX_IOERR, EX_UNAVAILABLE, config_option,
 from agent.config import Config
 from uplink.identity import Enrolment, identity_folder, read_enrolment
 from uplink.line import CredentialsUnreadable, HttpLine, LineSettings, first_line
+from uplink.problems import CATALOGUE
+
+if TYPE_CHECKING:
+    from uplink.enrol import EnrolmentFailed
 
 EX_REFUSED = 77
 """EX_NOPERM of sysexits.h."""
+LINE_KEYS = ("url", "proxy", "proxy_auth_file", "ca_file", "pin", "certificate", "key_file", "allow_http", "timeout_s")
+TRUST = frozenset({"ca_file", "pin", "certificate", "key_file"})
+"""Each of them decides with the others whose word is taken."""
+TABLE_KEYS = tuple(key for key in LINE_KEYS if key != "timeout_s")
+FILE_KEYS = frozenset({"ca_file", "proxy_auth_file"})
+"""The service runs in another folder than whoever types here."""
 
 
 @click.command()
@@ -30,6 +41,7 @@ EX_REFUSED = 77
     "--pin", default="", metavar="SHA256", help="The one certificate that is trusted, instead of any authority."
 )
 @click.option("--proxy", default="", metavar="URL", help="An HTTP proxy.")
+@click.option("--proxy-auth-file", default="", metavar="PATH", help="A file with `user:password` for the proxy.")
 @click.option(
     "--allow-http", is_flag=True, help="Permit http to another machine: anybody on the way can read the token."
 )
@@ -39,10 +51,8 @@ def enrol(
     rotate: bool,
     config_path: str,
     state: str | None,
-    ca_file: str,
-    pin: str,
-    proxy: str,
     allow_http: bool,
+    **files: str,
 ) -> None:
     """Make this machine known to the platform at URL.
 
@@ -50,6 +60,8 @@ def enrol(
     ledger. Prints the tables that the configuration needs. A token is for `pegcount platform token add` to give. If the
     answer is lost, say it again with the same token: the platform knows the key, and there is never a second agent. A
     machine that lost its key, or whose key was revoked, is enrolled with a new token; the ledger is kept.
+
+    Where the configuration has [uplink] already, URL, trust and proxy are taken from there unless they are given.
 
     Restart the agent afterwards. Ends with 77 where the platform refuses, with 69 where it cannot be reached, and with 78
     where an option or a file is wrong.
@@ -59,16 +71,7 @@ def enrol(
     config = None if state else loaded(config_path)
     folder = identity_folder(config.ledger.path if config else Path(state or "") / "ledger.db")
     try:
-        settings = msgspec.convert(
-            {
-                "url": url or _known_url(folder),
-                "ca_file": ca_file,
-                "pin": pin,
-                "proxy": proxy,
-                "allow_http": allow_http,
-            },
-            LineSettings,
-        )
+        settings = _line(url, {**files, "allow_http": allow_http}, config.uplink if config else None, folder)
         enrolment = asyncio.run(_enrol(settings, folder, first_line(token_file) if token_file else None))
         _lay_down(folder, config, enrolment)
     except (msgspec.ValidationError, CredentialsUnreadable) as error:
@@ -78,7 +81,21 @@ def enrol(
     finally:
         _hand_over(folder)
     click.echo(_tables(enrolment, settings), nl=False)
+    if config and config.site.id != enrolment.answer.site:
+        click.echo(f"pegcount: {config_path} names another site: put the tables above into it", err=True)
     click.echo("pegcount: enrolled; restart the agent", err=True)
+
+
+def _line(url: str | None, given: dict[str, str | bool], uplink: LineSettings | None, folder: Path) -> LineSettings:
+    """What was given; what was not, as [uplink] has it for this platform. Raises CredentialsUnreadable and ValidationError."""
+    chosen = {key: value for key, value in given.items() if value}
+    known = {}
+    if uplink and url in (None, uplink.url):
+        trusted = chosen.keys() & TRUST
+        known = {key: getattr(uplink, key) for key in LINE_KEYS if not (trusted and key in TRUST)}
+    at = url or known.get("url") or _known_url(folder)
+    paths = {key: str(Path(str(chosen[key])).absolute()) for key in FILE_KEYS & chosen.keys()}
+    return msgspec.convert({**known, **chosen, **paths, "url": at}, LineSettings)
 
 
 def _lay_down(folder: Path, config: Config | None, enrolment: Enrolment) -> None:
@@ -121,9 +138,15 @@ async def _enrol(settings: LineSettings, folder: Path, token: str | None) -> Enr
     try:
         return await (rotate(line, folder, about) if token is None else ask(line, folder, token, about))
     except EnrolmentFailed as error:
-        _end(EX_UNAVAILABLE if error.on_the_way else EX_REFUSED, f"{error.code}: {error}")
+        _end(EX_UNAVAILABLE if error.on_the_way else EX_REFUSED, _told(error))
     finally:
         await line.close()
+
+
+def _told(error: "EnrolmentFailed") -> str:
+    """As the status page would tell it of an upload, where it is one of its problems."""
+    problem = CATALOGUE.get(error.code)
+    return f"{error.code}: {problem.text} ({error}) {problem.hint}" if problem else f"{error.code}: {error}"
 
 
 def _end(status: int, text: str) -> NoReturn:
@@ -134,6 +157,6 @@ def _end(status: int, text: str) -> NoReturn:
 def _tables(enrolment: Enrolment, settings: LineSettings) -> str:
     """What the configuration needs."""
     lines = ["[site]", f'id = "{enrolment.answer.site}"', f'provider = "{enrolment.answer.provider}"', "", "[uplink]"]
-    given = {"url": settings.url, "ca_file": settings.ca_file, "pin": settings.pin, "proxy": settings.proxy}
-    lines += [f'{key} = "{value}"' for key, value in given.items() if value]
-    return "\n".join([*lines, *(["allow_http = true"] if settings.allow_http else []), ""])
+    given = {key: getattr(settings, key) for key in TABLE_KEYS}
+    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value]
+    return "\n".join([*lines, ""])

@@ -99,6 +99,10 @@ def revoke_token(store: str, token_id: str) -> None:
     check_done(at_store(store, revoke), f"there is no token {token_id}; 8 characters of its id are needed")
 
 
+KEY_IDS = {"ignore_unknown_options": True}
+"""One key in sixty has an id that begins with `-`."""
+
+
 @platform.group()
 def agent() -> None:
     """Agents, by their keys."""
@@ -118,7 +122,7 @@ def list_agents(store: str, site: str) -> None:
             )
 
 
-@agent.command("revoke")
+@agent.command("revoke", context_settings=KEY_IDS)
 @store_option
 @click.argument("key")
 def revoke_agent(store: str, key: str) -> None:
@@ -172,7 +176,8 @@ def list_certificates(store: str) -> None:
 def revoke_certificate(store: str, digest: str) -> None:
     """Take a certificate's right to report."""
     check_done(
-        at_store(store, lambda documents: documents.delete(CERTIFICATE, digest)), f"there is no certificate {digest}"
+        at_store(store, lambda documents: documents.delete(CERTIFICATE, digest.replace(":", "").lower())),
+        f"there is no certificate {digest}",
     )
 
 

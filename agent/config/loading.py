@@ -105,6 +105,8 @@ def _about_file(path: FilePath, message: str, hint: str = "") -> Finding:
 def tree_of(text: str, path: FilePath) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError([_about_file(path, "no TOML of ours: brackets within brackets without end")]) from None
     except tomllib.TOMLDecodeError as error:
         found = _SYNTAX_PLACE.search(str(error))
         message = _SYNTAX_PLACE.sub("", str(error))

@@ -23,6 +23,7 @@ from uplink.session import Answer, Failure, refusal_of
 ASK_EVERY_S = 300.0
 """At the soonest, after an upload: a stream uploads each second, and a policy may take a quarter of an hour to arrive."""
 HASH_SHOWN = 16
+CONTENT_TYPE = "application/toml"
 FILE = "policy.toml"
 
 log = logging.getLogger("pegcount.policy")
@@ -55,7 +56,7 @@ class PolicyKeeper:
         self._asked_s = time.monotonic()
         if not isinstance(answer, Answer):
             return False
-        if answer.status == 200:
+        if answer.status == 200 and is_policy(answer):
             return await asyncio.to_thread(self._consider, answer.body)
         if answer.status == 404 and refusal_of(answer)[0] == "no_policy":
             return await asyncio.to_thread(self._withdraw)
@@ -101,6 +102,12 @@ class PolicyKeeper:
         self.in_force = self.outcome = self._seen = ""
         self._file.unlink(missing_ok=True)
         return self.config != before
+
+
+def is_policy(answer: Answer) -> bool:
+    """Whether these are the platform's own words, whole. A portal's page is none; nor is an empty answer."""
+    tag = answer.headers.get("etag", "").removeprefix("W/").strip('"')
+    return answer.content_type.startswith(CONTENT_TYPE) and tag == hashlib.sha256(answer.body).hexdigest()
 
 
 def keep(folder: Path, body: bytes) -> None:

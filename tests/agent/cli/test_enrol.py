@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.agent.cli.commands import CHECKOUT
+from tests.uplink.authority import Authority
 from tests.uplink.enrolled import platform_at
+from tests.uplink.platform import TOKENS, Fault, answers, line_to
+from uplink.receiver.serve import ReceiverSettings, serve
 
 SITE = "3f0a2f3e-0000-4000-8000-00000000beef"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
@@ -65,6 +68,35 @@ async def test_from_a_token_to_the_tables_of_the_configuration_and_out_again(tmp
         assert (await run("platform", "token", "list", "--store", store))[1] == ""
 
 
+async def test_a_key_whose_id_looks_like_an_option_is_revoked(tmp_path: Path) -> None:
+    for key in ("-mVT0Ly5A-1aKSR_GZM8Qx", "--T0Ly5A-1aKSR_GZM8QxE"):
+        status, _, err = await run("platform", "agent", "revoke", "--store", str(tmp_path / "receiver.db"), key)
+        assert (status, err) == (1, f"pegcount platform: there is no key {key}\n")
+
+
+async def test_what_is_not_given_is_taken_from_the_configurations_uplink(tmp_path: Path) -> None:
+    config, state = tmp_path / "pegcount.toml", tmp_path / "state"
+    issued = Authority(tmp_path).issue("server")
+    tls = {"certificate": str(issued.certificate), "key": str(issued.key)}
+    running = await serve(ReceiverSettings(database=str(tmp_path / "receiver.db"), tokens=TOKENS, port=0, **tls))
+    local = f'[site]\nid = "{SITE}"\nprovider = "acme"\n[ledger]\npath = "{state}/ledger.db"\n'
+    try:
+        token = await token_for(tmp_path)
+        config.write_text(local + f'[uplink]\nurl = "{running.url}"\npin = "{issued.sha256}"\n')
+        status, out, err = await run("enrol", "--token-file", str(token), "--config", str(config))
+        assert (status, f'pin = "{issued.sha256}"' in out) == (0, True), err
+        assert "names another site" in err
+        assert (await run("enrol", "--rotate", "--config", str(config)))[0] == 0
+        ca_file = os.path.relpath(tmp_path / "test-authority.pem", CHECKOUT)
+        status, out, _ = await run("enrol", "--rotate", "--config", str(config), "--ca-file", ca_file)
+        assert (status, f'ca_file = "{CHECKOUT / ca_file}"' in out, "pin" in out) == (0, True, False)
+        config.write_text(local)
+        status, _, err = await run("enrol", "--rotate", "--config", str(config))
+        assert (status, "pegcount enrol: tls: The platform's certificate is not accepted. (127" in err) == (69, True)
+    finally:
+        await running.close()
+
+
 async def test_root_leaves_the_key_to_the_owner_of_the_ledgers_folder(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
@@ -108,6 +140,27 @@ async def test_an_operator_sets_shows_and_removes_a_policy(tmp_path: Path) -> No
     file.write_text('[uplink]\nurl = "https://thief.example.net"\n')
     status, _, err = await run("platform", "policy", "set", "--store", store, str(file))
     assert (status, "unknown key `uplink`" in err) == (78, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (answers("200 OK", b"<html>Welcome</html>", "Content-Type: text/html"), "captive_portal"),
+        (answers("302 Found", b"", "Location: https://portal.example.net"), "redirected"),
+        (answers("404 Not Found"), "not_found"),
+        (answers("502 Bad Gateway"), "server_error"),
+        (answers("503 Busy"), "unavailable"),
+    ],
+    ids=["portal", "redirect", "not found", "bad gateway", "busy"],
+)
+async def test_what_is_no_platforms_answer_enrols_nobody(tmp_path: Path, answer: Fault, problem: str) -> None:
+    async with platform_at(tmp_path) as receiver, line_to(receiver) as line:
+        token = await token_for(tmp_path)
+        line.faults = [answer]
+        asked = ("enrol", line.url, "--token-file", str(token), "--state", str(tmp_path / "state"))
+        status, _, err = await run(*asked)
+        assert (status, err.startswith(f"pegcount enrol: {problem}: ")) == (69, True), err
+        assert (await run(*asked))[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,10 @@ BETTER = b"[metering]\nincrement_s = 1\n"
 FORBIDDEN = b"[privacy]\nnumbers = 'full'\n"
 
 
+def tag_of(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
+
+
 @pytest.fixture
 async def receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningReceiver]:
     """An enrolled site's platform, which may be asked again at once."""
@@ -91,7 +95,12 @@ async def test_a_good_one_is_applied_and_survives_a_restart_and_a_bad_one_change
     assert (keeper.config.metering.increment_s, keeper.outcome) == (6, "applied")
     in_force = keeper.in_force
     assert in_force == hashlib.sha256(GOOD).hexdigest()[:16]
-    for bad, said in ((FORBIDDEN, "does not let"), (b"\xff", "TOML"), (b"[site]\nid = 'x'\n", "unknown key")):
+    for bad, said in (
+        (FORBIDDEN, "does not let"),
+        (b"\xff", "TOML"),
+        (b"a=" + b"[" * 9_999, "brackets"),
+        (b"[site]\nid = 'x'\n", "unknown key"),
+    ):
         await receiver.store.put(KIND, "*", bad)
         assert not await keeper.ask(platform)
         assert (keeper.config.metering.increment_s, keeper.in_force) == (6, in_force)
@@ -103,6 +112,31 @@ async def test_a_good_one_is_applied_and_survives_a_restart_and_a_bad_one_change
     assert await again.ask(platform)
     assert (again.config, again.outcome, again.in_force) == (config, "", "")
     assert PolicyKeeper(config).config == config
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(status=200, body=b"<html>Welcome</html>", content_type="text/html"),
+        Answer(status=200, content_type="application/toml"),
+        Answer(status=200, body=BETTER[:-8], content_type="application/toml", headers={"etag": f'"{tag_of(BETTER)}"'}),
+        Answer(status=200, body=BETTER, content_type="text/plain", headers={"etag": f'"{tag_of(BETTER)}"'}),
+        Answer(status=404, body=b"Not Found", content_type="text/plain"),
+    ],
+    ids=["page", "empty", "cut", "text", "not found"],
+)
+async def test_what_something_on_the_way_says_is_no_policy(
+    receiver: RunningReceiver, config: Config, platform: PegcountHttp, answer: Answer
+) -> None:
+    class OnTheWay:
+        async def policy(self, _seen: str) -> Answer:
+            return answer
+
+    await receiver.store.put(KIND, "*", GOOD)
+    keeper = PolicyKeeper(config)
+    assert await keeper.ask(platform)
+    assert not await keeper.ask(OnTheWay())
+    assert (keeper.config.metering.increment_s, keeper.outcome) == (6, "applied")
 
 
 async def test_what_was_kept_is_held_against_the_local_file_as_it_is_now(

@@ -11,7 +11,8 @@ import pytest
 from tests.uplink.platform import TOKEN, TOKENS, Clock, answers, line_to, receiver_at
 from tests.uplink.site import MemoryOutbox
 from uplink.destinations import PLATFORMS, PegcountHttp, PegcountSettings
-from uplink.line import CredentialsUnreadable, failure, first_line
+from uplink.failures import failure
+from uplink.line import CredentialsUnreadable, first_line
 from uplink.problems import CATALOGUE
 from uplink.receiver.serve import ReceiverSettings, serve
 from uplink.session import Answer, Failure
@@ -33,6 +34,7 @@ def test_the_defaults_upload_each_quarter_of_an_hour() -> None:
         ({"url": "meter.example.net"}, "url"),
         ({"url": "ftp://meter.example.net"}, "url"),
         ({"url": "https://"}, "url"),
+        ({"url": "https://[2001:db8::1"}, "url"),
         ({"url": "https://meter.example.net/?a=1"}, "url"),
         ({"url": "http://meter.example.net"}, "https"),
         ({"token_file": "/etc/token"}, "token"),
@@ -59,8 +61,9 @@ def test_this_machine_may_be_spoken_to_in_the_clear(url: str) -> None:
 
 def test_a_token_comes_from_the_first_line_of_its_file(tmp_path: Path) -> None:
     path = tmp_path / "token"
-    path.write_text("  a-secret \nnot this\n")
-    assert first_line(str(path)) == "a-secret"
+    for content in (b"  a-secret \nnot this\n", b"a-secret", b"\xef\xbb\xbfa-secret\r\n"):
+        path.write_bytes(content)
+        assert first_line(str(path)) == "a-secret"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe", "Schlüssel".encode()])
