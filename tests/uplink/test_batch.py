@@ -4,6 +4,8 @@ import base64
 import gzip
 import hashlib
 import json
+import tracemalloc
+from random import Random
 
 import msgspec
 import pytest
@@ -143,6 +145,18 @@ def test_a_bomb_is_not_inflated() -> None:
     assert refusal(headers, body) == "too_large"
 
 
+def test_more_elements_than_the_head_says_are_refused_before_there_are_objects_of_them() -> None:
+    digits = Random(7).choices("0123456789", k=900_000)
+    body = gzip.compress(f"[{','.join(digits)}]".encode())
+    assert len(body) < batch.ENCODED_MAX_BYTES
+    headers = {"Content-Digest": batch.digest_field(body), "Meter-Batch": write_head(HEAD)}
+    tracemalloc.start()
+    assert refusal(headers, body) == "bad_body"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000  # the inflated body a few times, where its elements take a hundred million
+
+
 def test_a_body_that_inflates_more_than_events_can_is_refused_though_it_is_small() -> None:
     body = gzip.compress(b"[" + b" " * 4_000_000 + b"]")
     headers = {"Content-Digest": batch.digest_field(body), "Meter-Batch": write_head(HEAD)}
@@ -224,7 +238,7 @@ def test_any_head_is_read_back_as_it_was_written(
 )
 def test_any_array_is_split_into_the_bytes_it_was_joined_from(values: list[object]) -> None:
     elements = [json.dumps(value).encode() for value in values]
-    assert batch.split(b"[" + b",".join(elements) + b"]") == elements
+    assert batch.split(b"[" + b",".join(elements) + b"]", len(elements)) == elements
 
 
 @given(st.binary(max_size=300))

@@ -84,7 +84,7 @@ class Logged(Struct, frozen=True, kw_only=True):
             return self.head.chain
         if not self.head.first - 1 <= number < self.head.last:
             return b""
-        return chain_through(self.head.prev, split(inflate(self.body))[: number - self.head.first + 1])
+        return chain_through(self.head.prev, split(inflate(self.body), self.head.count)[: number - self.head.first + 1])
 
     def incoming(self) -> Incoming:
         """The batch, as the receiver had it. Raises BatchError where the log gives something else back."""
