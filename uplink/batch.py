@@ -56,7 +56,8 @@ HEAD_FIELD = "Meter-Batch"
 DIGEST_FIELD = "Content-Digest"
 
 _GZIP_WBITS = 31
-_GZIP_LEVEL = 6
+_GZIP_LEVEL = 5
+"""Call events take 54 bytes each with it in three quarters of the time of level 6, which makes 53 of them; 4 makes 59."""
 
 
 class BatchError(ValueError):
@@ -179,7 +180,7 @@ def build(head: Head, bodies: Sequence[bytes]) -> Batch:
         raise BatchError(
             "chain_mismatch", f"events {head.first} to {head.last} do not give the chain value stored for them"
         )
-    body = _compress(b"[" + b",".join(bodies) + b"]")
+    body = _compress(bodies)
     headers = {
         "Content-Type": CONTENT_TYPE,
         "Content-Encoding": CONTENT_ENCODING,
@@ -195,11 +196,13 @@ def stamped(batch: Batch, head_time_s: int) -> Batch:
     return Batch(head=head, body=batch.body, headers={**batch.headers, HEAD_FIELD: write_head(head)})
 
 
-def _compress(raw: bytes) -> bytes:
-    if len(raw) > RAW_MAX_BYTES:
-        raise BatchError("too_large", f"{len(raw)} bytes are more than {RAW_MAX_BYTES}")
+def _compress(bodies: Sequence[bytes]) -> bytes:
+    raw = b",".join(bodies)
+    if len(raw) + 2 > RAW_MAX_BYTES:
+        raise BatchError("too_large", f"{len(raw) + 2} bytes are more than {RAW_MAX_BYTES}")
     packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WBITS)
-    body = packer.compress(raw) + packer.flush()
+    # Each by itself: brackets put around half a megabyte are a copy of it.
+    body = b"".join((packer.compress(b"["), packer.compress(raw), packer.compress(b"]"), packer.flush()))
     if len(body) > ENCODED_MAX_BYTES:
         raise BatchError("too_large", f"{len(body)} bytes encoded are more than {ENCODED_MAX_BYTES}")
     return body

@@ -151,19 +151,18 @@ def _waiting(db: Database, destination: str) -> Waiting:
 def _chunk(db: Database, epoch: str, after: int, max_events: int, max_bytes: int) -> Chunk:
     n, after_line = _epoch_row(db, epoch)
     rows = db.execute(
-        "SELECT chain, body FROM event WHERE line > ? AND epoch = ? ORDER BY line LIMIT ?",
-        (after_line + after, n, max_events),
+        "SELECT body FROM event WHERE line > ? AND epoch = ? ORDER BY line LIMIT ?", (after_line + after, n, max_events)
     )
     bodies: list[bytes] = []
     size = 0
-    prev = chain = _chain_at(db, n, after_line, after)
-    for next_chain, body in rows:
+    for (body,) in rows:
         size += len(body)
         if bodies and size > max_bytes:
             break
         bodies.append(body)
-        chain = next_chain
-    return Chunk(first=after + 1, last=after + len(bodies), prev=prev, chain=chain, bodies=bodies)
+    last = after + len(bodies)
+    prev, chain = (_chain_at(db, n, after_line, number) for number in (after, last))
+    return Chunk(first=after + 1, last=last, prev=prev, chain=chain, bodies=bodies)
 
 
 def _chain_at(db: Database, n: int, after_line: int, sequence: int) -> bytes:

@@ -36,6 +36,7 @@ from uplink.destinations import PegcountHttp, PegcountSettings
 from uplink.outbox import Chunk
 from uplink.shipper import Pace, Shipper
 from uplink.status import parse
+from uplink.upload import IN_FLIGHT_MAX
 from uplink.uploader import UploadReport
 
 HTML = b"<!DOCTYPE html><html><title>Welcome to the hotel</title>Please sign in"
@@ -134,7 +135,7 @@ async def test_while_a_batch_is_on_its_way_the_next_one_is_read_and_its_head_say
     tmp_path: Path,
 ) -> None:
     outbox, clock = MemoryOutbox(), Clock()
-    outbox.record(30)
+    outbox.record(20)
     read: list[int] = []
     plain = outbox.read
 
@@ -152,13 +153,13 @@ async def test_while_a_batch_is_on_its_way_the_next_one_is_read_and_its_head_say
         await pass_on(writer, request, ask)
 
     async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
-        line.faults = [slowly, slowly, slowly]
+        line.faults = [slowly, slowly]
         async with shipping(outbox, line.url, clock, max_events=10) as shipper:
-            assert (await shipper.upload()).acked == 30
+            assert (await shipper.upload()).acked == 20
         heads = [int(re.findall(rb"head-time=(\d+)", request)[0]) for request in line.requests]
         assert await counted_ids(receiver) == outbox.ids()
-    assert seen == [[0, 10], [0, 10, 20], [0, 10, 20, 30]]
-    assert [second - heads[0] for second in heads] == [0, 60, 120]
+    assert seen == [[0, 10], [0, 10, 20]]
+    assert [second - heads[0] for second in heads] == [0, 60]
 
 
 async def test_what_was_read_ahead_is_dropped_where_the_platform_wants_something_else(tmp_path: Path) -> None:
@@ -361,17 +362,17 @@ async def test_c4_a_duplicate_is_a_success(tmp_path: Path) -> None:
         assert outbox.acked == 5
 
 
-async def test_b9_after_a_restart_at_most_one_batch_is_sent_again(tmp_path: Path) -> None:
+async def test_b9_after_a_restart_at_most_what_was_on_its_way_is_sent_again(tmp_path: Path) -> None:
     outbox = MemoryOutbox()
-    outbox.record(500)
+    outbox.record(1000)
     async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
         line.faults = [pass_on, pass_on, lost_answer()]
         async with shipping(outbox, line.url, max_events=100) as shipper:
             assert (await shipper.upload()).problem == "reset"
         async with shipping(outbox, line.url, max_events=100) as restarted:
             report = await restarted.upload()
-        assert (report.batches, report.acked) == (3, 300)
-        assert [each.status for each in outbox.uploads].count("duplicate") == 1
+        assert (report.batches, report.acked) == (8, 800)
+        assert 1 <= [each.status for each in outbox.uploads].count("duplicate") <= IN_FLIGHT_MAX
         assert await counted_ids(receiver) == outbox.ids()
 
 

@@ -108,17 +108,19 @@ class Ingest:
 
     async def _take(self, writer: Writer, request: web.Request, body: bytes) -> web.Response:
         site = writer.site
-        try:
-            head, events = await asyncio.to_thread(_open, site, request, body, self.limits.batch)
-        except BatchError as error:
-            raise Refused(error.code, str(error)) from None
-        incoming = Incoming(site=site, head=head, events=events, now_ms=self.clock_ms(), encoded=body)
-        try:
-            appended = await self.store.append(incoming)
-        except StoreUnavailable as error:
-            raise Refused("store_unavailable", "try again later") from error
-        self._see(incoming, appended, request.headers.get(status.FIELD, ""), writer.by)
-        replay_from = await self.resending.hint(site, head, appended.placement)
+        with self.turns.behind(site) as those_ahead:
+            try:
+                head, events = await asyncio.to_thread(_open, site, request, body, self.limits.batch)
+            except BatchError as error:
+                raise Refused(error.code, str(error)) from None
+            await those_ahead()
+            incoming = Incoming(site=site, head=head, events=events, now_ms=self.clock_ms(), encoded=body)
+            try:
+                appended = await self.store.append(incoming)
+            except StoreUnavailable as error:
+                raise Refused("store_unavailable", "try again later") from error
+            self._see(incoming, appended, request.headers.get(status.FIELD, ""), writer.by)
+            replay_from = await self.resending.hint(site, head, appended.placement)
         return self._answer(incoming, appended, await self.keys.current(), replay_from)
 
     def _see(self, incoming: Incoming, appended: Appended, told: str, by: str) -> None:

@@ -3,16 +3,20 @@
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
+from aiohttp import web
 
 from tests.uplink.platform import AUTHORIZATION, TOKENS, counted_ids, held, receiver_at
 from tests.uplink.receiver.batches import TEN, batch_of, events, post
 from uplink.batch import BatchLimits
+from uplink.receiver import ingest
 from uplink.receiver.answers import Refused
 from uplink.receiver.limits import Limits
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
@@ -159,6 +163,32 @@ async def test_who_would_wait_too_long_is_asked_to_come_again() -> None:
                 pass
     async with turns.turn():
         pass
+
+
+async def test_batches_of_one_site_are_stored_in_the_order_in_which_they_came_whole(
+    receiver: RunningReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long one takes to be read: an agent has several on their way."""
+    read = ingest._open
+
+    def slowly(site: str, request: web.Request, *more: Any) -> Any:
+        time.sleep(0.2 if site == "site-1" and ",first=1," in request.headers["Meter-Batch"].replace(" ", "") else 0)
+        return read(site, request, *more)
+
+    monkeypatch.setattr(ingest, "_open", slowly)
+    ended: list[str] = []
+
+    async def sent(name: str, site: str, first: int, last: int) -> int:
+        status, _ = await post(receiver, batch_of(events("e-1", 1, 10, site=site), first, last), site=site)
+        ended.append(name)
+        return status
+
+    tasks = []
+    for one in (("ahead", "site-1", 1, 5), ("behind", "site-1", 6, 10), ("another's", "site-2", 1, 10)):
+        tasks.append(asyncio.create_task(sent(*one)))
+        await asyncio.sleep(0.05)
+    assert await asyncio.gather(*tasks) == [200, 200, 200]
+    assert ended == ["another's", "ahead", "behind"]
 
 
 async def test_more_bytes_at_once_than_can_be_held_are_asked_to_come_again(tmp_path: Path) -> None:
