@@ -12,7 +12,7 @@ from tests.uplink.receiver.postgres import Cluster
 from tests.uplink.receiver.storages import Place, running_platform
 from tests.uplink.receiver.test_booking import incoming
 from uplink.receiver.placing import Append, Duplicate
-from uplink.receiver.storage import StoreUnavailable
+from uplink.receiver.storage import StoreUnavailable, TotalsQuery
 from uplink.receiver.storage.pg_schema import STEPS
 from uplink.receiver.storage.postgres import PostgresStore, shown
 
@@ -98,6 +98,28 @@ async def test_c7_a_batch_that_fails_in_its_midst_leaves_nothing(postgres_url: s
         await store.append(incoming("site-1", "original", 4, 6))
     (state,) = await store.epochs("site-1")
     assert (state.acked_through, state.counted, len(await store.events("site-1", 0, 99))) == (3, 3, 3)
+    await store.close()
+
+
+async def test_a_batch_that_fails_takes_no_other_with_it(postgres_url: str) -> None:
+    store = await PostgresStore.open(postgres_url)
+    await store._pool.execute("ALTER TABLE site ADD CHECK (name <> 'site-3')")
+    sites = [f"site-{number}" for number in range(1, 13)]
+    sent = [store.append(incoming(site, "original", 1, 3)) for site in sites]
+    outcomes = await asyncio.gather(*sent, return_exceptions=True)
+    failed = [site for site, outcome in zip(sites, outcomes, strict=True) if isinstance(outcome, StoreUnavailable)]
+    assert failed == ["site-3"]
+    for site in sites:
+        assert len(await store.events(site, 0, 9)) == (0 if site in failed else 3)
+    await store.close()
+
+
+async def test_batches_of_several_sites_share_a_transaction(postgres_url: str) -> None:
+    store = await PostgresStore.open(postgres_url)
+    await asyncio.gather(*(store.append(incoming(f"site-{number}", "original", 1, 4)) for number in range(20)))
+    transactions = await store._pool.fetchval("SELECT count(DISTINCT xmin::text) FROM event")
+    assert transactions < 20
+    assert [each.events for each in await store.totals(TotalsQuery())] == [80]
     await store.close()
 
 

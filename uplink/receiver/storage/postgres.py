@@ -1,14 +1,16 @@
 """The store for one database and any number of receivers: PostgreSQL 13 or later, by asyncpg.
 
 Laws
-- One batch is one transaction, and it is on the server's disk before `append` returns: `synchronous_commit` is set here,
-  whatever the server's default. Batches of different sites commit side by side, and the server flushes them together.
+- A batch is on the server's disk before `append` returns: `synchronous_commit` is set here, whatever the server's default.
+- Batches of different sites that wait at the same time are one transaction (`lanes`). Where that fails, or a site is held by
+  somebody else, each is one by itself: a batch takes no other with it.
 - A commit whose answer was lost is neither assumed nor repeated here: StoreUnavailable. The site sends again, and what is
   stored decides.
 - No wait is without an end: for a connection, a lock, a statement.
 - The URL may hold a password; no message does.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -33,12 +35,18 @@ from uplink.receiver.storage import (
     TotalsQuery,
     in_words,
 )
+from uplink.receiver.storage.lanes import Lanes
 from uplink.receiver.storage.pg_booking import book
 from uplink.receiver.storage.pg_schema import POSITIONS_LOCK, SCHEMA, migrate
 from uplink.receiver.storage.reckoning import STATUS_NAMES, by_hour, epoch_states
 
+log = logging.getLogger(__name__)
+
 CONNECTIONS = 8
 """Of each receiver. Eight are what two cores' disk took before more brought nothing."""
+LANES = 4
+"""Groups of batches at once: while one waits for the disk the next is copied, and the server's processors are used. The other
+connections are for what goes alone, for documents and for reading."""
 ACQUIRE_S = 10.0
 COMMAND_S = 30.0
 """An agent waits a minute for its answer."""
@@ -65,6 +73,7 @@ class PostgresStore:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._settled = 0
+        self._lanes = Lanes(LANES, self._together, self._alone)
 
     @classmethod
     async def open(cls, url: str) -> "PostgresStore":
@@ -85,10 +94,28 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Waits for what is under way."""
+        await self._lanes.close()
         await self._pool.close()
 
     async def append(self, incoming: Incoming) -> Appended:
-        return await self._do(lambda connection: _again(connection, incoming))
+        return await self._lanes.append(incoming)
+
+    async def _together(self, group: list[Incoming]) -> list[Appended | StoreUnavailable | None]:
+        """None of each where the server refused them as they are: nothing of them is stored then."""
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction():
+                return [*await book(connection, group, wait=False)]
+        except asyncpg.PostgresError as error:
+            log.debug("%d batches that go alone now: %s", len(group), in_words(error))
+            return [None] * len(group)
+        except _FAULTS as error:
+            return [StoreUnavailable(in_words(error))] * len(group)
+
+    async def _alone(self, incoming: Incoming) -> Appended | StoreUnavailable:
+        try:
+            return await self._do(lambda connection: _again(connection, incoming))
+        except StoreUnavailable as error:
+            return error
 
     async def get(self, kind: str, key: str) -> Document | None:
         row = await self._do(lambda connection: connection.fetchrow(_GET, kind, key))
@@ -182,7 +209,9 @@ async def _again(connection: Any, incoming: Incoming) -> Appended:
     for attempt in range(TRIES):
         try:
             async with connection.transaction():
-                return await book(connection, incoming)
+                (appended,) = await book(connection, [incoming], wait=True)
+                assert appended is not None
+                return appended
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
             if attempt == TRIES - 1:
                 raise
