@@ -3,21 +3,19 @@
 Laws
 - Every column is worked out again from the bytes beside it. Where both are at odds the chain says which was changed: a column
   is named only after the bytes have given the chain value at the end of their batch.
-- What was refused may be refused for a reason that no longer is one (`GROWING`): that is told, and no mismatch.
+- What was refused may be refused for a reason that no longer is one (`held.GROWING`): that is told, and no mismatch.
 - Memory does not grow with the rows.
 """
 
 from collections import defaultdict
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from uplink.events import CHAIN_START, chain_next
 from uplink.proof import Mismatch
 from uplink.receiver.screen import Place, Screened, screen
 from uplink.receiver.storage import Booked, EpochState, HeldRow
-from uplink.receiver.storage.reckoning import CALL, COUNTED, HOUR_MS, KNOWN, REJECTED, STATUS_NAMES, exact_sum
-
-GROWING = frozenset({"unknown_type"})
-"""Codes of refusals that a later version may not give any more: the catalogue of meters grows."""
+from uplink.receiver.storage.held import difference, is_outgrown, row_of
+from uplink.receiver.storage.reckoning import CALL, COUNTED, HOUR_MS, KNOWN, REJECTED, exact_sum
 
 Sums = dict[tuple[str, str, str], tuple[int, Decimal]]
 """By UTC day, meter and unit: how many events, and their sum."""
@@ -81,37 +79,28 @@ class Walk:
             raise self._mismatch("the first event of the batch", self._began, end.first)
         self._began = end.last + 1
 
-    def _compared(self, row: HeldRow, elsewhere: bool) -> Mismatch | None:
+    def _compared(self, held: HeldRow, elsewhere: bool) -> Mismatch | None:
         """The first column that says something else than the bytes."""
-        seen = self._seen(row)
+        if held.site != self._place.site:
+            return self._mismatch("the column site", self._place.site, held.site, "site")
+        seen = self._seen(held)
         status = REJECTED if seen.refused else KNOWN if elsewhere else COUNTED
-        self._counts[status] = self._counts.get(status, 0) + 1
+        self._counts[status] += 1
         if status == COUNTED:
             self._tally.add(seen)
-        columns: tuple[tuple[str, object, object], ...] = (
-            ("site", self._place.site, row.site),
-            ("id", seen.id, row.id),
-            ("meter", seen.meter, row.meter),
-            ("time_ms", seen.time_ms, row.time_ms),
-            ("quantity", _decimal(seen.quantity), _decimal(row.quantity)),
-            ("unit", seen.unit, row.unit),
-            ("status", STATUS_NAMES[status], STATUS_NAMES.get(row.status, row.status)),
-            ("exception.status", None if status == COUNTED else status, row.exempted),
-            ("exception.code", seen.refused, row.code),
+        found = difference(row_of(seen, status), seen.refused, held)
+        return (
+            self._mismatch(f"the column {found.column}", found.expected, found.found, found.column) if found else None
         )
-        for column, expected, found in columns:
-            if expected != found:
-                return self._mismatch(f"the column {column}", expected, found, column)
-        return None
 
     def _seen(self, row: HeldRow) -> Screened:
         """What the bytes say. What was refused for a reason that is none today is stored as nothing but bytes."""
         if not row.body:
-            return Screened(seq=row.seq, body=b"", refused=row.code or "withheld")
+            return Screened(row.seq, b"", refused=row.code or "withheld")
         (seen,) = screen(self._place, row.seq, [row.body])
-        if row.status == REJECTED and row.code in GROWING and not seen.refused:
+        if is_outgrown(row) and not seen.refused:
             self._tally.outgrown += 1
-            return Screened(seq=row.seq, body=row.body, refused=row.code)
+            return Screened(row.seq, row.body, refused=row.code)
         return seen
 
     def beyond(self, rows: list[HeldRow]) -> None:
@@ -137,11 +126,3 @@ class Walk:
 
     def _mismatch(self, what: str, expected: object, found: object, column: str = "") -> Mismatch:
         return Mismatch(what, expected, found, self._place.epoch, self._sequence, self._place.site, column)
-
-
-def _decimal(text: str) -> Decimal | str | None:
-    """How many digits it is written with is the store's matter."""
-    try:
-        return Decimal(text) if text else None
-    except InvalidOperation:
-        return text

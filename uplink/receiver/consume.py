@@ -23,6 +23,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
 
 from uplink.batch import BatchError
+from uplink.receiver import repair
 from uplink.receiver.placing import Conflict, Gap, Placement
 from uplink.receiver.storage import Documents, Incoming, Store, StoreUnavailable
 from uplink.receiver.storage.clickhouse import ClickHouseBooks
@@ -56,10 +57,11 @@ class Books(Protocol):
 
 
 class StoreBooks:
-    """A storage as books. It places each batch itself."""
+    """A storage as books. It places each batch itself. `documents`: where what was mended is noted."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, documents: Documents) -> None:
         self._store = store
+        self._documents = documents
 
     async def close(self) -> None:
         await self._store.close()
@@ -72,7 +74,8 @@ class StoreBooks:
 
         async def of_site(numbers: list[int]) -> None:
             for number in numbers:
-                placements[number] = (await self._store.append(batches[number])).placement
+                appended = await repair.append(self._store, batches[number], self._documents)
+                placements[number] = appended.placement
 
         await asyncio.gather(*(of_site(numbers) for numbers in by_site.values()))
         return [placements[number] for number in range(len(batches))]
@@ -172,7 +175,7 @@ class Consumer:
         epoch, site = logged.head.epoch, logged.site
         found = await self._patiently(lambda: self._origin.holding(site, epoch, expected))
         while found is not None and found.seq < logged.seq:
-            await self._book_one(found.incoming())
+            await self._book_one(msgspec.structs.replace(found.incoming(), mend=logged.mend))
             found = await self._following(site, found.seq + 1)
 
     async def _following(self, site: str, seq: int) -> Logged | None:
@@ -254,26 +257,26 @@ class Booking(Struct, frozen=True, kw_only=True):
     trim: bool = False
 
 
-async def _open_books(into: str) -> Books:
+async def _open_books(into: str, documents: Documents) -> Books:
     if into.startswith(("clickhouse://", "clickhouses://")):
         return await ClickHouseBooks.open(into)
-    return StoreBooks(await open_storage(into))
+    return StoreBooks(await open_storage(into), documents)
 
 
 @contextlib.asynccontextmanager
 async def booking(settings: Booking) -> AsyncIterator["asyncio.Task[None]"]:
     """Within it, a consumer runs, as the task that is given. Raises StoreUnavailable where log or books cannot be opened."""
-    books = await _open_books(settings.into)
+    log_store = await JetStreamStore.open(settings.origin)
     try:
-        log_store = await JetStreamStore.open(settings.origin)
+        books = await _open_books(settings.into, log_store)
         try:
             consumer = Consumer(log_store.log, books, log_store, settings.name, settings.trim)
             async with running(consumer) as task:
                 yield task
         finally:
-            await log_store.close()
+            await books.close()
     finally:
-        await books.close()
+        await log_store.close()
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,7 @@ from uplink.batch import CONTENT_ENCODING, CONTENT_TYPE, BatchError, BatchLimits
 from uplink.events import instant
 from uplink.keys import PrivateKey
 from uplink.receipts import Receipt, countersign
+from uplink.receiver import repair
 from uplink.receiver.access import Access, Writer
 from uplink.receiver.answers import Refused, check_length, json_answer, whole_body
 from uplink.receiver.guard import Guard
@@ -30,7 +31,7 @@ from uplink.receiver.platform_key import PlatformKeys
 from uplink.receiver.resending import Resending
 from uplink.receiver.screen import LATE_MS, Place, Screened, screen
 from uplink.receiver.seen import Seen, Sightings
-from uplink.receiver.storage import Appended, Incoming, Store, StoreUnavailable
+from uplink.receiver.storage import Appended, Incoming, Storage, StoreUnavailable
 from uplink.receiver.turns import Turns
 from uplink.signing import COVERED_BATCH
 
@@ -55,7 +56,7 @@ class Ingest:
 
     def __init__(
         self,
-        store: Store,
+        store: Storage,
         access: Access,
         clock_ms: Callable[[], int],
         limits: Limits,
@@ -114,9 +115,10 @@ class Ingest:
             except BatchError as error:
                 raise Refused(error.code, str(error)) from None
             await those_ahead()
-            incoming = Incoming(site=site, head=head, events=events, now_ms=self.clock_ms(), encoded=body)
+            mend = self.resending.stands(site, head.epoch)
+            incoming = Incoming(site=site, head=head, events=events, now_ms=self.clock_ms(), encoded=body, mend=mend)
             try:
-                appended = await self.store.append(incoming)
+                appended = await repair.append(self.store, incoming, self.store)
             except StoreUnavailable as error:
                 raise Refused("store_unavailable", "try again later") from error
             self._see(incoming, appended, request.headers.get(status.FIELD, ""), writer.by)
@@ -163,6 +165,7 @@ class Ingest:
         )
 
     def _count(self, head: Head, appended: Appended) -> None:
+        self.metrics.events["mended"] += appended.mended
         if isinstance(appended.placement, Duplicate):
             self.metrics.batches["duplicate"] += 1
             return

@@ -44,7 +44,13 @@ class Metrics:
                 "outcome",
                 self.batches,
             ),
-            Family("events_total", "counter", "Events stored: counted, known, rejected.", "status", self.events),
+            Family(
+                "events_total",
+                "counter",
+                "Events stored: counted, known, rejected; mended: written again as their site sent them.",
+                "status",
+                self.events,
+            ),
             Family("body_bytes_total", "counter", "Bytes of request bodies, encoded.", "", {"": self.body_bytes}),
             Family(
                 "answer_seconds_total",

@@ -7,7 +7,8 @@ store lacks at its end after it was restored from an older copy comes without th
 Laws
 - It is told in the answer 200 to any batch of the epoch that does not go on where it has come to, until the site has sent
   everything up to what is new. It holds over crashes at both ends.
-- What comes again is placed like any batch: the same is a duplicate and counted once, anything else is a conflict.
+- What comes again is placed like any batch: the same is a duplicate and counted once, anything else is a conflict. What the
+  store lacks of it meanwhile comes back (`repair`).
 - A store that cannot note how far it came holds up no answer: what was noted last is asked for again.
 """
 
@@ -24,7 +25,8 @@ from uplink.batch import Head
 from uplink.receiver import acts
 from uplink.receiver.acts import Act
 from uplink.receiver.answers import Refused, granted_site, json_answer, only, whole_body
-from uplink.receiver.placing import Append, Placement
+from uplink.receiver.mending import SPAN_MAX
+from uplink.receiver.placing import Append, Conflict, Gap, Placement
 from uplink.receiver.storage import ANY, Document, Storage, StoreUnavailable
 from uplink.receiver.tokens import Tokens, named, operator_of
 
@@ -66,11 +68,21 @@ class Resending:
         epochs = {each.epoch: each.acked_through for each in await self._store.epochs(site)}
         if not 1 <= first <= epochs.get(epoch, 0):
             raise Refused("bad_request", "from must be the number of an event of this epoch that is here")
-        asked = Resend(epoch=epoch, first=first, next=first, asked_ms=self._clock_ms())
+        began = await self._where_it_began(site, epoch, first)
+        asked = Resend(epoch=epoch, first=began, next=began, asked_ms=self._clock_ms())
         await self._store.put(KIND, site, msgspec.json.encode(asked))
         self._standing[site] = asked
         await self._note(site, who, "resend", f"from {first} of {epoch}")
         return asked
+
+    async def _where_it_began(self, site: str, epoch: str, number: int) -> int:
+        """The first number of the batch that `number` came with: the store knows the chain before it, so that what comes
+        again can be proved."""
+        try:
+            before = await self._store.batches(site, epoch, max(0, number - 1 - SPAN_MAX), SPAN_MAX)
+        except StoreUnavailable:  # a log without books: it keeps batches as they came
+            return number
+        return max((batch.last + 1 for batch in before if batch.last < number), default=1)
 
     async def asked(self, site: str) -> Resend | None:
         """What stands. Raises StoreUnavailable."""
@@ -108,10 +120,15 @@ class Resending:
 
     # --- what sites are told
 
+    def stands(self, site: str, epoch: str) -> bool:
+        """Whether this site is asked to send events of this epoch again."""
+        asked = self._standing.get(site)
+        return asked is not None and asked.epoch == epoch
+
     async def hint(self, site: str, head: Head, placement: Placement) -> int:
         """The number from which this site is to go on, 0 where it may do as it does."""
         asked = self._standing.get(site)
-        if asked is None or asked.epoch != head.epoch:
+        if asked is None or asked.epoch != head.epoch or isinstance(placement, Gap | Conflict):
             return 0
         if head.first > asked.next:
             return asked.next

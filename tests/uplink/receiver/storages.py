@@ -60,7 +60,7 @@ async def booking(store: Storage, name: str = "books") -> AsyncIterator[None]:
     if not isinstance(store, JetStreamStore) or store._books is None:
         yield
         return
-    async with running(Consumer(store.log, StoreBooks(store._books), store, name)):
+    async with running(Consumer(store.log, StoreBooks(store._books, store), store, name)):
         yield
 
 

@@ -74,7 +74,7 @@ async def test_b6_what_was_booked_and_not_acknowledged_comes_again_and_counts_on
         for seq in range(1, 6):
             await log.append(incoming("site-1", "original", seq, 1))
         with pytest.raises(asyncio.CancelledError):
-            await Consumer(log.log, Dying(books), log).run()
+            await Consumer(log.log, Dying(books, log), log).run()
         assert await numbers(books) == [1, 2, 3]
         # What comes now comes before what the log gives again.
         await log.append(incoming("site-1", "original", 6, 4))
@@ -102,7 +102,7 @@ class Away(StoreBooks):
 async def test_books_that_are_away_are_waited_for(nats_server: NatsServer, tmp_path: Path) -> None:
     async with log_and_books(nats_server, tmp_path / "b.db") as (log, books):
         await log.append(incoming("site-1", "original", 1, 9))
-        async with running(Consumer(log.log, Away(books), log, sleep=no_sleep)):
+        async with running(Consumer(log.log, Away(books, log), log, sleep=no_sleep)):
             await settled(log, "site-1")
         assert len(await numbers(books)) == 9
 
@@ -191,7 +191,7 @@ async def test_what_is_booked_is_taken_out_of_the_log_but_for_each_sites_last(
         for seq in range(1, 6):
             await log.append(incoming("site-1", "original", seq, 1))
             await log.append(incoming("site-2", "original", seq, 1))
-        async with running(Consumer(log.log, StoreBooks(books), log, trim=True)):
+        async with running(Consumer(log.log, StoreBooks(books, log), log, trim=True)):
             async with asyncio.timeout(5):
                 while (await log.log.js.stream_info("PEGCOUNT")).state.messages > 2:
                     await asyncio.sleep(0.02)

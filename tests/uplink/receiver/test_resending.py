@@ -161,12 +161,12 @@ async def test_what_is_pruned_is_told_and_holds_up_nothing(receiver: Platform) -
     async with site_at(receiver, outbox) as site:
         await site.upload()
         outbox.pruned = 50
-        await ask(receiver, 10)
+        await ask(receiver, 11)
         outbox.record(25)
         report = await site.upload()
         assert (report.acked, report.problem, outbox.acked) == (25, "", 125)
         (problem,) = site.problems()
-        assert (problem.problem.code, "event 10" in problem.detail) == ("history_lost", True)
+        assert (problem.problem.code, "event 11" in problem.detail) == ("history_lost", True)
         assert (await call(receiver, "DELETE"))[1]["replay"] is None
         await site.upload()
         assert site.problems() == []

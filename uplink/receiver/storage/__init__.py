@@ -37,22 +37,26 @@ class Exceptional(Struct, frozen=True, kw_only=True):
 
 
 class Appended(Struct, frozen=True, kw_only=True):
-    """What became of a batch. `exceptions` are those of the whole range, also for a duplicate."""
+    """What became of a batch. `exceptions` are those of the whole range, also for a duplicate. `mended`: rows that were
+    missing, or others, and were written as the site sent them."""
 
     placement: Placement
     acked_through: int = 0
     counted: int = 0
+    mended: int = 0
     exceptions: list[Exceptional] = []
 
 
 class Incoming(Struct, frozen=True, kw_only=True):
-    """A batch that proved itself, for `site`, at the receiver's `now_ms`. `encoded` is its body as it came."""
+    """A batch that proved itself, for `site`, at the receiver's `now_ms`. `encoded` is its body as it came. `mend`: the site
+    was asked to send again, so that rows that are missing come back."""
 
     site: str
     head: Head
     events: list[Screened]
     now_ms: int
     encoded: bytes
+    mend: bool = False
 
 
 class Total(Struct, frozen=True, kw_only=True):

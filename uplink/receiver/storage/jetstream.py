@@ -5,8 +5,8 @@ Laws
   (Nats-Expected-Last-Subject-Sequence). So receivers share nothing but the log, and two that race cannot both win.
 - What is remembered of a site only saves a question. An append proves it by its condition; any other answer is given on what
   the log says now.
-- A batch of the past that the log does not hold any more (it was booked and taken out, or is lost) is logged once more,
-  changes nothing of how its site stands, and is left to the books to place.
+- A batch of the past that the log does not hold any more (it was booked and taken out, or is lost), or that its site was asked
+  for, is logged once more, changes nothing of how its site stands, and is left to the books to place.
 - The stream refuses when it is full (discard new), and forgets nothing by itself: one that would is not used.
 - That an acknowledged batch outlives a power cut is the server's part: `sync_interval: always`, and replicas.
 
@@ -115,15 +115,18 @@ class JetStreamStore(KvDocuments):
         placement = Duplicate() if beyond else placed(mark, incoming, chains)
         if isinstance(placement, Append):
             return await self._publish(incoming, placement, seq, marks, known_as)
-        if isinstance(placement, Duplicate) and (beyond or await self._is_lost(incoming, mark)):
+        if isinstance(placement, Duplicate) and (beyond or await self._is_wanted(incoming, mark)):
             return await self._publish(incoming, placement, seq, marks, "")
         self._remember(incoming.site, seq, marks)
         return _appended(incoming, placement, mark.acked_through)
 
-    async def _is_lost(self, incoming: Incoming, mark: Mark) -> bool:
-        """Whether the log lacks any of a batch that begins before the site's last one."""
+    async def _is_wanted(self, incoming: Incoming, mark: Mark) -> bool:
+        """Whether events that are logged are logged again: for books that lack some, or since the log itself does (what begins
+        with the site's last batch it holds)."""
         head = incoming.head
-        return head.first <= head.last and head.first < mark.first and not await self.log.holds(incoming.site, head)
+        if head.last < head.first:
+            return False
+        return incoming.mend or (head.first < mark.first and not await self.log.holds(incoming.site, head))
 
     async def _chains(self, incoming: Incoming, marks: list[Mark]) -> dict[int, bytes]:
         """As `placed` wants them; one that the log does not hold any more is left out."""

@@ -42,6 +42,8 @@ EPOCHS_MAX = 100
 SITE_FIELD = "Pegcount-Site"
 RECEIVED_FIELD = "Pegcount-Received"
 STATE_FIELD = "Pegcount-State"
+MEND_FIELD = "Pegcount-Mend"
+"""Of a batch that was asked for again: books fill with it what they lack."""
 
 
 class Mark(Struct, frozen=True, array_like=True):
@@ -65,7 +67,8 @@ class Mark(Struct, frozen=True, array_like=True):
 
 
 class Logged(Struct, frozen=True, kw_only=True):
-    """A message of the log. `seq` is its number there, `marks` are the site's epochs after it, in the order they began."""
+    """A message of the log. `seq` is its number there, `marks` are the site's epochs after it, in the order they
+    began. `mend` as in `Incoming`."""
 
     seq: int
     site: str
@@ -73,6 +76,7 @@ class Logged(Struct, frozen=True, kw_only=True):
     received_ms: int
     body: bytes
     marks: list[Mark]
+    mend: bool = False
 
     def reached(self, epoch: str) -> int:
         """The last number of `epoch` that is in the log up to here."""
@@ -91,7 +95,9 @@ class Logged(Struct, frozen=True, kw_only=True):
         headers = {HEAD_FIELD: write_head(self.head), DIGEST_FIELD: digest_field(self.body)}
         head, bodies = open_batch(headers, self.body)
         events = screen(Place(self.site, head.epoch), head.first, bodies)
-        return Incoming(site=self.site, head=head, events=events, now_ms=self.received_ms, encoded=self.body)
+        return Incoming(
+            site=self.site, head=head, events=events, now_ms=self.received_ms, encoded=self.body, mend=self.mend
+        )
 
 
 def subject(site: str) -> str:
@@ -161,7 +167,8 @@ def _matches(marks: Sequence[Mark], head: Head) -> int | None:
 
 
 def headers_of(incoming: Incoming, marks: Sequence[Mark]) -> dict[str, str]:
-    return {
+    told = {MEND_FIELD: "1"} if incoming.mend else {}
+    return told | {
         SITE_FIELD: incoming.site,
         HEAD_FIELD: write_head(incoming.head),
         DIGEST_FIELD: digest_field(incoming.encoded),
@@ -181,6 +188,7 @@ def read(seq: int, headers: Mapping[str, str] | None, body: bytes | None) -> Log
             received_ms=int(told[RECEIVED_FIELD]),
             body=body or b"",
             marks=msgspec.msgpack.decode(base64.b64decode(told[STATE_FIELD]), type=list[Mark]),
+            mend=MEND_FIELD in told,
         )
     except (KeyError, ValueError, msgspec.MsgspecError) as error:
         raise BatchError("bad_message", f"message {seq} of the log: {error}") from None

@@ -34,11 +34,13 @@ from uplink.receiver.storage import (
     Total,
     TotalsQuery,
     in_words,
+    pg_rewriting,
 )
+from uplink.receiver.storage.held import Row
 from uplink.receiver.storage.lanes import Lanes
 from uplink.receiver.storage.pg_booking import book
 from uplink.receiver.storage.pg_schema import POSITIONS_LOCK, SCHEMA, migrate
-from uplink.receiver.storage.reckoning import STATUS_NAMES, by_hour, epoch_states
+from uplink.receiver.storage.reckoning import STATUS_NAMES, Exemption, by_hour, epoch_states
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +167,13 @@ class PostgresStore:
         """An epoch's rows behind number `after`, in the order of their numbers."""
         rows = await self._do(lambda connection: connection.fetch(_HISTORY, site, epoch, after, limit))
         return [HeldRow(*row) for row in rows]
+
+    async def rewrite(self, site: str, epoch: str, rows: Sequence[Row], exemptions: Sequence[Exemption]) -> None:
+        async def within(connection: Any) -> None:
+            async with connection.transaction():
+                await pg_rewriting.rewrite(connection, site, epoch, rows, exemptions)
+
+        await self._do(within)
 
     async def counted_elsewhere(self, site: str, epoch: str, ids: Sequence[str]) -> frozenset[str]:
         """Which of these ids another epoch of the site has counted."""

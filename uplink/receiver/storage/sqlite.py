@@ -32,8 +32,11 @@ from uplink.receiver.storage import (
     TotalsQuery,
     documents,
     queries,
+    rewriting,
 )
 from uplink.receiver.storage.booking import book
+from uplink.receiver.storage.held import Row
+from uplink.receiver.storage.reckoning import Exemption
 from uplink.receiver.storage.schema import changing, open_reader, open_writer
 
 GROUP_MAX = 64
@@ -150,6 +153,9 @@ class SqliteStore:
 
     async def history(self, site: str, epoch: str, after: int, limit: int) -> list[HeldRow]:
         return await self._read(lambda db: queries.history(db, site, epoch, after, limit))
+
+    async def rewrite(self, site: str, epoch: str, rows: Sequence[Row], exemptions: Sequence[Exemption]) -> None:
+        await self._write(lambda db: rewriting.rewrite(db, site, epoch, rows, exemptions))
 
     async def counted_elsewhere(self, site: str, epoch: str, ids: Sequence[str]) -> frozenset[str]:
         return await self._read(lambda db: queries.counted_elsewhere(db, site, epoch, ids))
