@@ -17,7 +17,7 @@ from msgspec import Struct
 from benchmarks.measure import Failed, Run, once, python
 from benchmarks.report import Mismatch, Settings, Table
 from benchmarks.uplink_agents import Told
-from benchmarks.uplink_load import TOKEN, Posts, backlog, of_ledger, of_sites
+from benchmarks.uplink_load import SITE, TOKEN, Posts, backlog, of_ledger, of_sites
 from tests.uplink.receiver.jetstream import NatsServer
 from tests.uplink.receiver.postgres import Cluster
 
@@ -67,7 +67,8 @@ def run(settings: Settings) -> Table:
         rows=rows,
         notes=(
             "Agent and platform are processes of their own on one machine of two processors, over HTTP on loopback; each batch "
-            "is durable (fsync) at the platform before it is answered, and its answer at the agent.",
+            "is durable (fsync) at the platform before it is answered, and its answer at the agent. The agent that drains is "
+            "enrolled: it signs each request, and checks and keeps each receipt.",
             "x bare: wall time by that of two bare steps together, POST, and storing in the same columns and"
             " indexes (executemany, COPY) or as the same messages.",
             "CPU s: of agents and receiver, without a database server's own.",
@@ -96,12 +97,12 @@ def _beside(folder: Path, name: str, posts: list[Posts], at_once: int, each_s: f
 
 def _drained(folder: Path, storage: "Storage", ledger: Path) -> Cost:
     """Of a copy, which has sent nothing yet."""
-    copy = folder / "drained.db"
-    shutil.copy(ledger, copy)
+    site = folder / "site"
+    site.mkdir()
+    copy = shutil.copy(ledger, site)
     with receiving(folder, storage) as (url, usage):
-        done = _client("drain", str(copy), url)
-    for file in folder.glob("drained.db*"):
-        file.unlink()
+        done = _client("drain", str(copy), url, str(folder / "enrolment"))
+    shutil.rmtree(site)
     return _cost(done, usage, _held(ledger))
 
 
@@ -176,10 +177,12 @@ def _cost(done: Run, usage: list[float], expected: int) -> Cost:
 
 @contextmanager
 def receiving(folder: Path, storage: Storage) -> Iterator[tuple[str, list[float]]]:
-    """A new receiver over a new store."""
+    """A new receiver over a new store; the file `enrolment` holds a token for the site that has the ledger."""
     tokens = folder / "tokens"
     tokens.write_text(f"{TOKEN}\n")
     with storage.at(folder) as store:
+        given = ["token", "add", "--store", store, "--provider", SITE.provider, "--site", SITE.id]
+        (folder / "enrolment").write_bytes(once([python(), "-m", "agent.cli", "platform", *given]).output)
         command = ["receiver", "--listen", "127.0.0.1:0", "--store", store, "--token-file", str(tokens)]
         with serving([python(), "-m", "agent.cli", *command]) as running:
             yield running

@@ -1,6 +1,6 @@
 """The processes of the uplink's benchmark, one role each: `python -m benchmarks.uplink_agents ROLE ARGUMENTS`.
 
-    drain LEDGER URL         the agent's own shipper brings a ledger's backlog to URL
+    drain LEDGER URL TOKEN   the agent's own shipper, enrolled with the token in that file, brings a ledger's backlog to URL
     post FILE URL SITES      SITES sites at a time post what FILE holds for them, batch after batch
     server                   the bare equivalent of a receiver: takes a body and answers 200; prints its URL
     copy LEDGER URL          the same with PostgreSQL: COPY of a ledger's events, a batch a transaction
@@ -26,10 +26,13 @@ from agent.garbage import collect_seldom
 from agent.ledger.outbox import LedgerOutbox
 from agent.ledger.writer import Ledger
 from agent.metering.rules import Metering
-from benchmarks.uplink_load import SITE, TOKEN, Posts
+from benchmarks.uplink_load import SITE, Posts
+from uplink import identity
 from uplink.batch import EVENTS_MAX
 from uplink.destinations import PegcountHttp, PegcountSettings
+from uplink.enrol import About, enrol
 from uplink.events import decode
+from uplink.line import HttpLine, LineSettings, first_line
 from uplink.shipper import Pace, Shipper
 
 RETRY_S = 5.0
@@ -57,13 +60,19 @@ class Told(Struct, frozen=True, kw_only=True):
     waits_ms: list[int] = []
 
 
-async def drain(ledger_path: str, url: str) -> Told:
+async def drain(ledger_path: str, url: str, token_file: str) -> Told:
+    """Signs each request and checks each receipt, as every enrolled agent does."""
     collect_seldom()
+    folder = Path(ledger_path).parent
+    line = HttpLine(LineSettings(url=url))
+    await enrol(line, folder, first_line(token_file), About(machine="benchmark"))
+    await line.close()
     ledger = Ledger.open(LedgerSettings(path=ledger_path), SITE, Metering(), lambda: time.time_ns() // 1_000_000)
     outbox = LedgerOutbox(ledger, SITE.id, SITE.urn)
-    destination = PegcountHttp(PegcountSettings(url=url, token=TOKEN), SITE.id)
+    destination = PegcountHttp(PegcountSettings(url=url), SITE.id, identity.load(folder))
+    shipper = Shipper("platform", outbox, destination, Pace(), platform_keys=destination.platform_keys)
     began_s = time.perf_counter()
-    report = await Shipper("platform", outbox, destination, Pace()).upload()
+    report = await shipper.upload()
     took_s = time.perf_counter() - began_s
     await destination.close()
     outbox.close()
@@ -172,8 +181,8 @@ def _columns(seq: int, body: bytes) -> tuple[object, ...]:
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["drain", ledger, url]:
-            told = asyncio.run(drain(ledger, url))
+        case ["drain", ledger, url, token]:
+            told = asyncio.run(drain(ledger, url, token))
         case ["post", file, url, sites]:
             told = asyncio.run(post(file, url, sites))
         case ["insert", ledger, file]:
