@@ -126,12 +126,12 @@ class Reading:
         return json_answer({"totals": await self.store.totals(_totals_query(request, "", by)), "next": None})
 
     async def _totals_by_site(self, request: web.Request, by: str) -> web.StreamResponse:
-        limit = page(request, TOTALS_SITES_MAX, TOTALS_SITES_MAX)
+        limit, query = page(request, TOTALS_SITES_MAX, TOTALS_SITES_MAX), _totals_query(request, "", by)
         sites = await self.store.sites(SitesQuery(after=text(request, "after"), limit=limit))
         listed = [
             {"site": each.site, **_as_dict(total)}
             for each in sites
-            for total in await self.store.totals(_totals_query(request, each.site, by))
+            for total in await self.store.totals(msgspec.structs.replace(query, site=each.site))
         ]
         return json_answer({"totals": listed, "next": _next(sites, limit)})
 
@@ -193,10 +193,13 @@ def _totals_query(request: web.Request, site: str, by: str) -> TotalsQuery:
     only_day = day(request, "day")
     if only_day and ("from" in request.query or "to" in request.query):
         raise Refused("bad_query", "day goes with neither from nor to")
+    first_day, last_day = only_day or day(request, "from"), only_day or day(request, "to")
+    if last_day and last_day < first_day:
+        raise Refused("bad_query", "from is a later day than to")
     return TotalsQuery(
         site=site,
-        first_day=only_day or day(request, "from"),
-        last_day=only_day or day(request, "to"),
+        first_day=first_day,
+        last_day=last_day,
         meter=text(request, "meter"),
         by_day=by.endswith("day"),
     )

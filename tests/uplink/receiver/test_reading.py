@@ -185,6 +185,36 @@ async def test_every_counter_is_described(receiver: Platform) -> None:
         assert (response.status, await response.text()) == (200, "ok\n")
 
 
+async def test_events_of_epochs_that_came_in_turn_are_read_by_page_in_the_order_in_which_they_came(
+    receiver: Platform | RunningReceiver,
+) -> None:
+    sent = []
+    for first, last in ((1, 3), (4, 4), (5, 9)):
+        for epoch in ("e-1", "e-2"):
+            history = [event_body("site-1", epoch, seq, id=f"{epoch}-{seq}") for seq in range(1, last + 1)]
+            await post(receiver, batch_of(history, first, last, epoch=epoch))
+            sent += [(epoch, seq) for seq in range(first, last + 1)]
+            await tell(receiver, f"other-{epoch}-{last}", 1, 2)
+    read: list[tuple[str, int]] = []
+    after = 0
+    while (page := await fetch(receiver, f"/v1/sites/site-1/events?after={after}&limit=4"))["events"]:
+        read += [(each["epoch"], each["seq"]) for each in page["events"]]
+        after = page["next"]
+    assert read == sent
+
+
+async def test_a_page_of_large_events_is_shorter_than_its_limit(
+    receiver: Platform | RunningReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("queries", "postgres"):
+        monkeypatch.setattr(f"uplink.receiver.storage.{module}.EVENTS_MAX_BYTES", 2000)
+    await tell(receiver, "site-1", 1, 5, padding="x" * 900)
+    pages = [await fetch(receiver, "/v1/sites/site-1/events")]
+    while pages[-1]["events"]:
+        pages.append(await fetch(receiver, f"/v1/sites/site-1/events?after={pages[-1]['next']}"))
+    assert [[each["seq"] for each in page["events"]] for page in pages] == [[1, 2], [3, 4], [5], []]
+
+
 WRONG_QUESTIONS = (
     "/v1/sites?limit=0",
     "/v1/sites?limit=1001",
@@ -198,6 +228,9 @@ WRONG_QUESTIONS = (
     "/v1/totals?limit=5",
     "/v1/totals?day=2026-11-20&from=2026-11-20",
     "/v1/totals?from=20261120",
+    "/v1/totals?from=2026-11-21&to=2026-11-20",
+    "/v1/totals?by=site&day=tomorrow&after=zzz",
+    "/v1/sites/site-1/totals?from=2026-11-21&to=2026-11-20",
     "/v1/sites/site-1/totals?by=site",
     "/v1/sites/site-1/receipts?after=x",
     "/v1/sites/site-1/events?limit=5001",

@@ -116,6 +116,10 @@ class Booked(Struct, frozen=True, kw_only=True):
     received_ms: int
 
 
+EVENTS_MAX_BYTES = 8 * 1024 * 1024
+"""Of the bodies of one page of events, but for its last one: as much as a batch may be."""
+
+
 class StoredEvent(Struct, frozen=True, kw_only=True):
     """`position` orders all events of the store as they came; `status` is `counted`, `known` or `rejected`."""
 
@@ -205,7 +209,8 @@ class Store(Protocol):
     async def sites(self, query: SitesQuery) -> list[SiteState]:
         """In the order of their names; only sites of which something was stored."""
 
-    async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]: ...
+    async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]:
+        """Those behind position `after`, in order: at most `limit`, and fewer where they pass EVENTS_MAX_BYTES."""
 
     async def batches(self, site: str, epoch: str, after: int, limit: int) -> list[Booked]:
         """Those that end behind number `after`, in order."""

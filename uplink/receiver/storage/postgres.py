@@ -11,7 +11,7 @@ Laws
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ import asyncpg
 from uplink.feed import Item
 from uplink.receiver.storage import (
     ANY,
+    EVENTS_MAX_BYTES,
     Appended,
     Booked,
     Document,
@@ -40,7 +41,7 @@ from uplink.receiver.storage.held import Row
 from uplink.receiver.storage.lanes import Lanes
 from uplink.receiver.storage.pg_booking import book
 from uplink.receiver.storage.pg_schema import POSITIONS_LOCK, SCHEMA, migrate
-from uplink.receiver.storage.reckoning import STATUS_NAMES, Exemption, by_hour, epoch_states
+from uplink.receiver.storage.reckoning import Exemption, by_hour, epoch_states, stored
 
 log = logging.getLogger(__name__)
 
@@ -160,8 +161,8 @@ class PostgresStore:
         return [SiteState(**row) for row in rows]
 
     async def events(self, site: str, after: int, limit: int) -> list[StoredEvent]:
-        rows = await self._do(lambda connection: connection.fetch(_EVENTS, site, after, limit))
-        return _stored(rows)
+        rows = await self._do(lambda connection: connection.fetch(_EVENTS, site, after, limit, EVENTS_MAX_BYTES))
+        return [stored(row) for row in rows]
 
     async def history(self, site: str, epoch: str, after: int, limit: int) -> list[HeldRow]:
         """An epoch's rows behind number `after`, in the order of their numbers."""
@@ -290,13 +291,6 @@ FROM (
 """
 
 
-def _stored(rows: Iterable[tuple[int, str, int, int, bytes]]) -> list[StoredEvent]:
-    return [
-        StoredEvent(position=position, epoch=epoch, seq=seq, status=STATUS_NAMES[status], body=body)
-        for position, epoch, seq, status, body in rows
-    ]
-
-
 # The row's own site stands beside its epoch's: it has to be the same.
 _HISTORY = """
 SELECT coalesce((SELECT name FROM site WHERE id = event.site_id), ''), event.seq, event.status, event.id, meter, time_ms,
@@ -323,6 +317,11 @@ SELECT position, body FROM event WHERE status = 0 AND position > $1 AND position
 """
 
 _EVENTS = """
-SELECT position, epoch.name, seq, status, body FROM event JOIN epoch ON epoch.id = epoch_id
-WHERE event.site_id = (SELECT id FROM site WHERE name = $1) AND position > $2 ORDER BY position LIMIT $3
+SELECT position, name, seq, status, body FROM (
+    SELECT *, sum(octet_length(body)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - octet_length(body) AS bytes_before
+    FROM (
+        SELECT position, epoch.name, seq, status, body FROM event JOIN epoch ON epoch.id = epoch_id
+        WHERE event.site_id = (SELECT id FROM site WHERE name = $1) AND position > $2 ORDER BY position LIMIT $3
+    ) AS page
+) AS measured WHERE bytes_before < $4 ORDER BY position
 """

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from uplink.batch import Head
 from uplink.receiver.screen import Screened
-from uplink.receiver.storage import EpochState, Exceptional
+from uplink.receiver.storage import EpochState, Exceptional, StoredEvent
 
 COUNTED: Final = 0
 KNOWN: Final = 1
@@ -119,6 +119,11 @@ def by_hour(rows: Iterable[tuple[int, Decimal]]) -> list[Decimal]:
 def exact_sum(quantities: Iterable[Decimal]) -> Decimal:
     with localcontext(_exact):
         return sum(quantities, Decimal(0))
+
+
+def stored(row: tuple[int, str, int, int, bytes]) -> StoredEvent:
+    position, epoch, seq, status, body = row
+    return StoredEvent(position=position, epoch=epoch, seq=seq, status=STATUS_NAMES[status], body=body)
 
 
 def exceptional(seq: int, status: int, code: str, message: str) -> Exceptional:
