@@ -10,6 +10,7 @@ Laws
 - Checking settings opens no file; `HttpLine` opens those that they name, and raises CredentialsUnreadable.
 """
 
+import base64
 import re
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -136,7 +137,7 @@ class HttpLine:
     def __init__(self, settings: LineSettings) -> None:
         self.settings = settings
         self._trust = _trust(settings)
-        self._proxy_auth = _proxy_auth(settings)
+        self._for_proxy = _for_proxy(settings)
         self._bucket = Bucket(bytes_s(settings.max_kbit_s)) if settings.max_kbit_s else None
         self._session: aiohttp.ClientSession | None = None
 
@@ -165,11 +166,11 @@ class HttpLine:
             method,
             url,
             data=data,
-            headers={"Accept-Encoding": "identity", **headers},
+            headers={"Accept-Encoding": "identity", **headers, **({} if url.startswith("https:") else self._for_proxy)},
             timeout=aiohttp.ClientTimeout(total=limit_s, connect=CONNECT_TIMEOUT_S),
             allow_redirects=False,
             proxy=self.settings.proxy or None,
-            proxy_auth=self._proxy_auth,
+            proxy_headers=self._for_proxy,
             ssl=self._trust,
         )
         async with request as response:
@@ -224,13 +225,15 @@ def _of_files(*files: str) -> Iterator[None]:
         raise CredentialsUnreadable(f"{error.filename or ' and '.join(files)}: {error.strerror}") from None
 
 
-def _proxy_auth(settings: LineSettings) -> aiohttp.BasicAuth | None:
+def _for_proxy(settings: LineSettings) -> dict[str, str]:
+    """What is for the proxy alone: said with CONNECT; without a tunnel, with each request (RFC 9110 section 11.7.2)."""
     if not settings.proxy_auth_file:
-        return None
+        return {}
     user, colon, password = first_line(settings.proxy_auth_file).partition(":")
     if not colon:
         raise CredentialsUnreadable(f"{settings.proxy_auth_file}: the first line is not `user:password`")
-    return aiohttp.BasicAuth(user, password)
+    encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"Proxy-Authorization": f"Basic {encoded}"}
 
 
 async def _bounded(stream: aiohttp.StreamReader) -> bytes | None:

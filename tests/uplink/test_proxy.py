@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.uplink.fault_proxy import Certificate, certificate
-from tests.uplink.platform import TOKEN, TOKENS
+from tests.uplink.platform import TOKEN, TOKENS, receiver_at
 from tests.uplink.site import MemoryOutbox
 from uplink.destinations import PegcountHttp, PegcountSettings
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
@@ -93,6 +93,19 @@ async def test_tls_goes_through_a_proxy_with_its_password_and_without_it_is_told
         seen = log.read_text()
         assert "CONNECT localhost" in seen
         assert TOKEN not in seen
+
+
+async def test_without_tls_the_proxy_gets_its_password_with_each_request(tmp_path: Path) -> None:
+    auth = tmp_path / "proxy-auth"
+    auth.write_text(f"{USER}:{PASSWORD}\n")
+    outbox = MemoryOutbox()
+    outbox.record(250)
+    async with tinyproxy(tmp_path) as (proxy, _), receiver_at(tmp_path) as running:
+        settings = PegcountSettings(url=running.url, token=TOKEN, proxy=proxy, proxy_auth_file=str(auth))
+        destination = PegcountHttp(settings, outbox.site)
+        report = await Shipper("platform", outbox, destination, Pace(max_events=100)).upload()
+        await destination.close()
+    assert (report.problem, report.acked) == ("", 250)
 
 
 @pytest.mark.parametrize(
