@@ -12,6 +12,7 @@ from agent.cli.common import EX_CONFIG, EX_IOERR, EX_UNAVAILABLE, in_words
 from agent.cli.receiver_limits import limits_options
 from agent.config import Log, split_listen
 from uplink.line import CredentialsUnreadable
+from uplink.receiver.fleet.meanings import OF_UPLINK, Meaning, Meanings
 from uplink.receiver.forwarding import read_destinations
 from uplink.receiver.limits import Limits
 from uplink.receiver.proxies import LOOPBACK
@@ -113,6 +114,7 @@ def receiver(
             key=key,
             proxies=(*proxy, *(LOOPBACK if behind_proxy else ())),
             limits=limits,
+            meanings=_meanings(),
             client_ca=client_ca,
             public_url=public_url,
             forwards=read_destinations(Path(forward)) if forward else (),
@@ -143,6 +145,14 @@ def read_tokens(path: Path) -> Tokens:
     if not any(grants.values()):
         raise ValueError(f"{path}: there is no token in it, so nobody could report")
     return Tokens(**grants)
+
+
+def _meanings() -> Meanings:
+    """Of all problem codes that an agent of this version tells."""
+    from agent.service.problems import CODES
+
+    own = {code: Meaning(one.severity, f"{one.title}. {one.meaning}", one.hint) for code, one in CODES.items()}
+    return {**own, **OF_UPLINK}
 
 
 def _stopped_by_signal() -> asyncio.Event:

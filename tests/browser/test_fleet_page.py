@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from playwright.async_api import Page, expect
 
@@ -15,6 +16,8 @@ from tests.browser.test_status_page import CONTRAST, DESKTOP, PHONE
 from tests.uplink.receiver.batches import batch_of, post
 from tests.uplink.receiver.fleet.fleets import PASSWORD, fill, hire, receiving, sight, sighting
 from tests.uplink.site import event_body
+from uplink.receiver import agents
+from uplink.receiver.agents import AgentKey
 from uplink.receiver.serve import RunningReceiver
 from uplink.status import AgentStatus
 
@@ -70,7 +73,8 @@ async def test_an_operator_finds_one_site_of_ten_thousand(open_page: OpenPage, r
     await log_in(page, "not the password")
     await expect(page.get_by_role("alert")).to_have_text("Name or password is wrong.")
     await log_in(page)
-    await expect(page.get_by_role("heading", name="with “0123”")).to_have_text(re.compile("^11 sites"))
+    await expect(page.get_by_role("heading", level=2)).to_have_text(re.compile("^11 sites"))
+    await page.get_by_role("link", name="Take away: “0123”").click()
     await page.get_by_role("link", name="pegcount fleet").click()
     await expect(page.locator(".tiles .figure").first).to_have_text("10,007")
     assert (await page.locator("#live tbody th a").all_inner_texts())[:2] == ["gone", "twin"]
@@ -80,9 +84,14 @@ async def test_an_operator_finds_one_site_of_ten_thousand(open_page: OpenPage, r
         await page.wait_for_load_state()
     assert time.monotonic() - began_s < 10
     await expect(page.get_by_text("Page 6 of 101")).to_be_visible()
-    await page.get_by_role("searchbox").fill("site-07777")
+    await page.keyboard.press("n")
+    await expect(page.get_by_text("Page 7 of 101")).to_be_visible()
+    await page.keyboard.press("/")
+    await page.keyboard.type("site-07777")
     await page.keyboard.press("Enter")
-    await page.get_by_role("link", name="site-07777").click()
+    await expect(page.get_by_role("link", name="site-07777", exact=True)).to_be_visible()
+    await page.keyboard.press("j")
+    await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", level=1)).to_have_text("site-07777")
     assert await watched.all_complaints() == [REFUSED]
 
@@ -136,13 +145,32 @@ async def test_a_site_shows_its_day_and_takes_a_name(open_page: OpenPage, receiv
     assert await watched.all_complaints() == []
 
 
+async def test_an_admin_asks_for_more_and_takes_a_key_away(open_page: OpenPage, receiver: RunningReceiver) -> None:
+    await post(receiver, batch_of([event_body("a", "e-1", n) for n in range(1, 31)], 1, 30), site="a")
+    key = AgentKey(key="k-1", agent="a", site="a", provider="p", public=b"", state="active", machine="pbx")
+    await receiver.store.put(agents.KIND, "k-1", msgspec.json.encode(key))
+    watched = await open_page(f"{receiver.url}/fleet/sites/a", viewport=PHONE)
+    page = watched.page
+    await log_in(page)
+    await page.get_by_label("From event").fill("12")
+    await page.get_by_role("button", name="Ask the site").click()
+    await expect(page.get_by_text("events from 12 of e-1 on. None has come again so far.")).to_be_visible()
+    await page.get_by_role("button", name="Withdraw").click()
+    await page.get_by_role("link", name="Revoke the key k-1").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Revoke this key of a?")
+    await page.get_by_role("button", name="Revoke the key").click()
+    await expect(page.get_by_role("row", name="k-1")).to_contain_text("revoked")
+    await expect(page.get_by_role("listitem").filter(has_text="ada asked to send again")).to_be_visible()
+    assert await watched.all_complaints() == []
+
+
 async def test_the_list_renews_itself_and_leaves_what_is_being_typed(
     open_page: OpenPage, receiver: RunningReceiver
 ) -> None:
     watched = await open_page(f"{receiver.url}/fleet", viewport=DESKTOP)
     page = watched.page
     await log_in(page)
-    await expect(page.get_by_text("No site has reported yet.")).to_be_visible()
+    await expect(page.get_by_text("No site has reported yet, and none is enrolled.")).to_be_visible()
     await page.get_by_role("searchbox").fill("half a wo")
     await trouble(receiver)
     await asyncio.sleep(5.2)
@@ -158,6 +186,8 @@ async def test_nothing_overflows_and_every_text_has_enough_contrast(
     open_page: OpenPage, receiver: RunningReceiver, scheme: str
 ) -> None:
     """WCAG 2.2, 1.4.3: at least 4.5 to 1."""
+    key = AgentKey(key="k-1", agent="a", site="sick", provider="p", public=b"", state="active", machine="x" * 100)
+    await receiver.store.put(agents.KIND, "k-1", msgspec.json.encode(key))
     await trouble(receiver)
     watched = await open_page(f"{receiver.url}/fleet", viewport=DESKTOP, color_scheme=scheme)
     page = watched.page
@@ -165,7 +195,15 @@ async def test_nothing_overflows_and_every_text_has_enough_contrast(
     await check_widths(watched)
     await log_in(page)
     await expect(page.get_by_role("link", name="twin")).to_be_visible()
-    for path in ("/fleet", "/fleet?health=broken&q=o", "/fleet/sites/sick", "/fleet/sites/nobody"):
+    for path in (
+        "/fleet",
+        "/fleet?health=broken&q=o",
+        "/fleet?why=clock&order=clock",
+        "/fleet/problems",
+        "/fleet/sites/sick",
+        "/fleet/sites/sick/keys/k-1/revoke",
+        "/fleet/sites/nobody",
+    ):
         await page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
         await page.goto(receiver.url + path)
         assert await page.evaluate(CONTRAST) == [], path

@@ -12,6 +12,8 @@ Laws
 """
 
 import time
+from collections.abc import Iterable
+from itertools import islice
 from typing import Literal
 
 import msgspec
@@ -24,7 +26,11 @@ CACHE_S = 5.0
 CACHE_MAX = 50_000
 """About 30 MB; twice the sites that one receiver should serve. Beyond it the whole is forgotten, and read again."""
 
+SHOWN_MAX, READ_MAX = 20, 200
+"""Of one site: a key a year is a careful provider's. A site that makes keys without end is shown some of them."""
+
 State = Literal["new", "active", "retired", "revoked"]
+_STATES: tuple[State, ...] = ("active", "new", "retired", "revoked")
 
 
 class AgentKey(Struct, frozen=True, kw_only=True):
@@ -76,6 +82,13 @@ class Agents:
     async def read(self, key: str) -> AgentKey | None:
         document = await self._documents.get(KIND, key)
         return _read(document) if document else None
+
+    async def of_site(self, site: str, ids: Iterable[str]) -> list[AgentKey]:
+        """Those of `ids`, and the one that holds the site, as they stand; SHOWN_MAX at most: those that may report first, then
+        the newest."""
+        found = [await self.read(each) for each in {*islice(ids, READ_MAX), await self.holder(site)} if each]
+        keys = [each for each in found if each is not None and each.site == site]
+        return sorted(keys, key=lambda each: (_STATES.index(each.state), -each.enrolled_ms, each.key))[:SHOWN_MAX]
 
     async def holder(self, site: str) -> str:
         """The key that holds a site, or empty."""

@@ -9,8 +9,11 @@ from aiohttp import web
 
 from uplink.receiver.access import Access
 from uplink.receiver.enrolling import Enrolling
-from uplink.receiver.fleet.app import make_fleet
-from uplink.receiver.fleet.door import HOME, Door
+from uplink.receiver.fleet.app import Fleet, make_fleet
+from uplink.receiver.fleet.asked import HOME
+from uplink.receiver.fleet.door import Door
+from uplink.receiver.fleet.gathering import Gathering
+from uplink.receiver.fleet.meanings import OF_UPLINK, Meanings
 from uplink.receiver.forwarding import Destination, Forwarding
 from uplink.receiver.gate import Gate
 from uplink.receiver.guard import Guard
@@ -39,9 +42,11 @@ def make_app(
     public_url: str = "",
     secure: bool = False,
     forwards: Sequence[Destination] = (),
+    meanings: Meanings = OF_UPLINK,
 ) -> web.Application:
     """The application; closing the store stays the caller's. `gate`: through which its connections come. `public_url`: see
-    `Access`. `secure`: browsers reach it by TLS. `forwards`: where events go on to. Raises CredentialsUnreadable."""
+    `Access`. `secure`: browsers reach it by TLS. `forwards`: where events go on to. `meanings`: of the problem codes that
+    agents tell. Raises CredentialsUnreadable."""
     access = Access(tokens, store, clock_ms, public_url)
     keys = PlatformKeys(store, clock_ms())
     policies = Policies(store, access)
@@ -51,6 +56,7 @@ def make_app(
     door = Door(store, clock_ms, secure, gate.proxies)
     metrics = Metrics(gate, guard, forwarding, door.logins)
     resending = Resending(store, tokens, clock_ms)
+    gathering = Gathering(store, clock_ms)
     ingest = Ingest(store, access, clock_ms, gate.limits, guard, metrics, sightings, keys, resending, forwarding.notice)
     reading = Reading(store, tokens, clock_ms, metrics, door, forwarding)
     app = web.Application(
@@ -92,7 +98,8 @@ def make_app(
             web.get("/metrics", reading.get_metrics),
         ]
     )
-    app.add_subapp(HOME, make_fleet(store, door, clock_ms))
+    fleet = Fleet(store, gathering, door, access.agents, resending, meanings, clock_ms)
+    app.add_subapp(HOME, make_fleet(fleet))
     return app
 
 

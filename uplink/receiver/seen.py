@@ -93,6 +93,9 @@ class Sightings:
             await self.write()
 
 
+_decode = msgspec.json.Decoder(Seen).decode
+
+
 def read(body: bytes) -> Seen:
     """Raises msgspec.DecodeError."""
-    return msgspec.json.decode(body, type=Seen)
+    return _decode(body)

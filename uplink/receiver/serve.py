@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from uplink.line import CredentialsUnreadable
 from uplink.receiver.app import make_app
+from uplink.receiver.fleet.meanings import OF_UPLINK, Meanings
 from uplink.receiver.forwarding import Destination
 from uplink.receiver.gate import Gate
 from uplink.receiver.limits import Limits
@@ -52,6 +53,7 @@ class ReceiverSettings(Struct, frozen=True, kw_only=True):
     public_url: str = ""
     limits: Limits = Limits()
     forwards: tuple[Destination, ...] = ()
+    meanings: Meanings = OF_UPLINK
 
     def __post_init__(self) -> None:
         if bool(self.certificate) != bool(self.key):
@@ -122,7 +124,16 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     secure = tls is not None or bool(settings.proxies)
     gate = Gate(settings.limits, Proxies(settings.proxies), tls)
     try:
-        app = make_app(store, settings.tokens, wall_clock_ms, gate, settings.public_url, secure, settings.forwards)
+        app = make_app(
+            store,
+            settings.tokens,
+            wall_clock_ms,
+            gate,
+            settings.public_url,
+            secure,
+            settings.forwards,
+            settings.meanings,
+        )
     except CredentialsUnreadable:
         await store.close()
         raise

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from uplink.receiver.fleet import operators
+from uplink.receiver.fleet.asked import HOME
 from uplink.receiver.fleet.attempts import PER_ADDRESS, PER_NAME, Attempts
 from uplink.receiver.fleet.guard import Trouble, form
 from uplink.receiver.fleet.sessions import LASTS_MS, Sessions, Visitor
@@ -31,7 +32,6 @@ WORKED_AT_ONCE = 2
 WAITING_MAX = 8
 """They wait about three seconds; a ninth person who logs in at the same time is rare, a flood is not."""
 NAME_SHOWN_CHARS = 32
-HOME = "/fleet"
 
 
 class Door:

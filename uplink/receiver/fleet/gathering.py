@@ -3,12 +3,15 @@
 Laws
 - One who looks gets the list that stands, if it is less than STALE_MS old; one older than FRESH_MS is made anew meanwhile. So a
   page waits for nothing but the first look after a pause.
-- Nothing is gathered while nobody looks, and once at a time. What takes the processor is done in a thread.
+- Nothing is gathered while nobody looks, and once at a time. What takes the processor is done in a thread, which lets others
+  run after every few sites; and it takes at most one part in REST of the time, however many sites there are.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -24,10 +27,17 @@ from uplink.receiver.storage import Document, EpochState, SitesQuery, SiteState,
 FRESH_MS = 5000
 """Sightings are written as often."""
 STALE_MS = 60_000
+REST = 10
+"""A list that took a second to make stands for ten."""
+BREATH_SITES = 50
+"""Half a millisecond's work; else the interpreter lets others wait for five each time that they need it."""
 AT_ONCE = 1000
 NAME = "site_name"
 """Documents by site: what the operators call it."""
 NAME_MAX_CHARS = 80
+
+
+T = TypeVar("T")
 
 
 class SiteName(Struct, frozen=True):
@@ -37,8 +47,12 @@ class SiteName(Struct, frozen=True):
 class _Enrolled(Struct, frozen=True):
     """Of an agent's key: which site it is for, and whether it may report."""
 
+    key: str
     site: str
     state: agents.State
+
+
+_enrolled = msgspec.json.Decoder(_Enrolled).decode
 
 
 class _Gathered(Struct, frozen=True):
@@ -48,25 +62,37 @@ class _Gathered(Struct, frozen=True):
     states: list[SiteState]
 
 
+class Fleet(Struct, frozen=True):
+    """`keys`: of each site that has any, the ids of its keys."""
+
+    roster: Roster
+    keys: Mapping[str, list[str]]
+
+
 class Gathering:
     def __init__(self, store: Storage, clock_ms: Callable[[], int]) -> None:
         self._store = store
         self._clock_ms = clock_ms
-        self._stands: Roster | None = None
-        self._making: asyncio.Task[Roster] | None = None
+        self._stands: Fleet | None = None
+        self._making: asyncio.Task[Fleet] | None = None
+        self._fresh_ms = FRESH_MS
 
     async def roster(self) -> Roster:
         """Raises StoreUnavailable."""
-        age_ms = self._clock_ms() - self._stands.made_ms if self._stands else STALE_MS
-        if self._stands and 0 <= age_ms < FRESH_MS:
-            return self._stands
+        return (await self._fleet()).roster
+
+    async def _fleet(self) -> Fleet:
+        stands = self._stands
+        age_ms = self._clock_ms() - stands.roster.made_ms if stands else -1
+        if stands and 0 <= age_ms < self._fresh_ms:
+            return stands
         making = self.prepare()
-        if self._stands and 0 <= age_ms < STALE_MS and not making.done():
-            return self._stands
+        if stands and 0 <= age_ms < max(STALE_MS, 2 * self._fresh_ms) and not making.done():
+            return stands
         # One who goes away while he waits must not end it for the others.
         return await asyncio.shield(making)
 
-    def prepare(self) -> "asyncio.Task[Roster]":
+    def prepare(self) -> "asyncio.Task[Fleet]":
         """Begin to make it, if nobody does."""
         if self._making is None or self._making.done():
             self._making = asyncio.create_task(self._make(), name="fleet roster")
@@ -93,6 +119,10 @@ class Gathering:
             breaks=sum(each.continues in ("no", "unnamed") for each in epochs),
         )
 
+    async def keys(self, site: str) -> list[str]:
+        """Ids of its keys. Raises StoreUnavailable."""
+        return (await self._fleet()).keys.get(site, [])
+
     async def call(self, site: str, name: str) -> None:
         """The operators' name of a site; an empty one takes it away. Raises StoreUnavailable."""
         if name:
@@ -107,17 +137,18 @@ class Gathering:
             with contextlib.suppress(asyncio.CancelledError, StoreUnavailable):
                 await self._making
 
-    async def _make(self) -> Roster:
-        now_ms = self._clock_ms()
+    async def _make(self) -> Fleet:
+        now_ms, began_s = self._clock_ms(), time.monotonic()
         gathered = _Gathered(
             heard=await self._all(seen.KIND),
             names=await self._all(NAME),
             keys=await self._all(agents.KIND),
             states=await self._states(),
         )
-        made = await asyncio.to_thread(lambda: roster.made(_known(gathered), now_ms))
+        made = await asyncio.to_thread(_made, gathered, now_ms)
         if self._making is asyncio.current_task():
             self._stands = made
+            self._fresh_ms = max(FRESH_MS, round((time.monotonic() - began_s) * 1000) * REST)
         return made
 
     async def _states(self) -> list[SiteState]:
@@ -133,22 +164,36 @@ class Gathering:
         return found
 
 
-def _heard(task: "asyncio.Task[Roster]") -> None:
+def _heard(task: "asyncio.Task[Fleet]") -> None:
     """A failure that nobody waited for is told by the next look."""
     if not task.cancelled():
         task.exception()
 
 
-def _known(gathered: _Gathered) -> Iterator[Known]:
+def _made(gathered: _Gathered, now_ms: int) -> Fleet:
+    keys = [_enrolled(each.body) for each in _breathing(gathered.keys)]
+    of_site: dict[str, list[str]] = {}
+    for each in keys:
+        of_site.setdefault(each.site, []).append(each.key)
+    may_report = {each.site for each in keys if each.state in ("new", "active")}
+    return Fleet(roster.made(_breathing(_known(gathered, may_report)), now_ms), of_site)
+
+
+def _breathing(items: Iterable[T]) -> Iterator[T]:
+    for number, item in enumerate(items):
+        if number % BREATH_SITES == 0:
+            time.sleep(0)
+        yield item
+
+
+def _known(gathered: _Gathered, enrolled: set[str]) -> Iterator[Known]:
     """Every site that was heard, of which something is stored, or that has a key that may report."""
     names = {each.key: _name(each) for each in gathered.names}
-    heard = {each.key: seen.read(each.body) for each in gathered.heard}
+    heard = {each.key: seen.read(each.body) for each in _breathing(gathered.heard)}
     breaks: dict[str, int] = {}
     for state in gathered.states:
         breaks[state.site] = state.broken
         heard.setdefault(state.site, _as_seen(state.site, state))
-    keys = (msgspec.json.decode(each.body, type=_Enrolled) for each in gathered.keys)
-    enrolled = {each.site for each in keys if each.state in ("new", "active")}
     for site in heard.keys() | enrolled:
         yield Known(site=site, name=names.get(site, ""), seen=heard.get(site), breaks=breaks.get(site, 0))
 

@@ -42,7 +42,7 @@ class Password(Struct, frozen=True, kw_only=True):
 
 
 class Operator(Struct, frozen=True, kw_only=True):
-    """A `viewer` sees everything; an `admin` gives names to sites, too."""
+    """A `viewer` sees everything; an `admin` gives names to sites, too, asks them to send again, and revokes their keys."""
 
     name: str
     role: Role

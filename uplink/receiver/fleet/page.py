@@ -6,22 +6,24 @@ Everything that comes from sites and operators is text to the templates, never m
 from datetime import date, timedelta
 from functools import cache
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from jinja2 import Environment
 from msgspec import Struct
 
 from uplink.pages.templates import environment
 from uplink.pages.words import coarse
-from uplink.receiver.fleet import words
+from uplink.receiver.agents import AgentKey
+from uplink.receiver.fleet import asked, words
 from uplink.receiver.fleet.chart import chart
-from uplink.receiver.fleet.roster import ORDERS, Page, Roster
+from uplink.receiver.fleet.meanings import Meanings
+from uplink.receiver.fleet.roster import ORDERS, Page, Roster, Wish
 from uplink.receiver.fleet.sessions import Visitor
 from uplink.receiver.fleet.siteday import SiteDay
-from uplink.receiver.fleet.verdict import HEALTHS, Verdict, plain
+from uplink.receiver.fleet.verdict import HEALTHS, REASONS, Known, Verdict, oldest_ms, plain
 
 HEALTH_WORDS = {"ok": "Healthy", "attention": "Needs attention", "broken": "Broken", "unheard": "Never heard"}
-SEVERITY_WORDS = {"notice": "Notice", "warning": "Warning", "error": "Error"}
+SEVERITY_WORDS = {"notice": "Notice", "warning": "Warning", "error": "Error", "critical": "Error"}
 CONTINUES_WORDS = {
     "first": "the first",
     "yes": "where the one before it ended",
@@ -32,38 +34,46 @@ ORDER_WORDS = {
     "worst": "worst first",
     "silence": "longest silent first",
     "backlog": "largest backlog first",
+    "clock": "most wrong clock first",
+    "version": "oldest version first",
     "site": "by name",
+}
+STATE_WORDS = {"new": "not used yet", "active": "in use", "retired": "replaced", "revoked": "revoked"}
+BY_WORDS = {"token": "a bearer token", "certificate": "a client certificate"}
+ACT_WORDS = {
+    "resend": "asked to send again",
+    "resend_withdrawn": "withdrew what was to be sent again",
+    "revoke": "revoked the key",
+    "name": "named it",
 }
 
 
-class Asked(Struct, frozen=True, kw_only=True):
-    """What of the list is looked at."""
+class Frame(Struct, frozen=True):
+    """What every page has: the time, the tag of the assets, and who looks."""
 
-    search: str = ""
-    health: str = ""
-    order: str = "worst"
-    number: int = 1
-
-    def link(self, **changes: str | int) -> str:
-        """The address of the same look with something changed; any change but the page's leads to the first page."""
-        values = {"q": self.search, "health": self.health, "order": self.order, "page": 1} | changes
-        idle = {"q": "", "health": "", "order": "worst", "page": 1}
-        query = urlencode({name: value for name, value in values.items() if value != idle[name]})
-        return f"/fleet?{query}" if query else "/fleet"
+    now_ms: int
+    asset_tag: str
+    visitor: Visitor | None = None
 
 
 @cache
 def _environment() -> Environment:
     made = environment("uplink.receiver.fleet")
-    made.filters.update(span=coarse, skew=words.skew, day=words.day, segment=_segment)
+    made.filters.update(span=coarse, skew=words.skew, skew_said=words.skew_said, day=words.day, segment=_segment)
     made.globals.update(
         health_words=HEALTH_WORDS,
         severity_words=SEVERITY_WORDS,
         order_words=ORDER_WORDS,
         continues_words=CONTINUES_WORDS,
+        state_words=STATE_WORDS,
+        by_words=BY_WORDS,
+        act_words=ACT_WORDS,
+        reason_words=REASONS,
         healths=HEALTHS,
+        orders=tuple(ORDERS),
         plain=plain,
         iso=words.iso,
+        oldest_ms=oldest_ms,
     )
     return made
 
@@ -72,10 +82,12 @@ def _segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _render(template: str, now_ms: int, tag: str, visitor: Visitor | None, **view: Any) -> str:
+def _render(template: str, frame: Frame, **view: Any) -> str:
+    now_ms = frame.now_ms
     view |= {
-        "asset_tag": tag,
-        "visitor": visitor,
+        "asset_tag": frame.asset_tag,
+        "visitor": frame.visitor,
+        "is_admin": frame.visitor is not None and frame.visitor.is_admin(),
         "now_ms": now_ms,
         "clock": lambda at_ms: words.clock(at_ms, now_ms),
         "ago": lambda at_ms: words.ago(at_ms, now_ms),
@@ -83,35 +95,66 @@ def _render(template: str, now_ms: int, tag: str, visitor: Visitor | None, **vie
     return _environment().get_template(template).render(view)
 
 
-def sites_page(roster: Roster, page: Page, asked: Asked, visitor: Visitor, now_ms: int, tag: str) -> str:
-    return _render("sites.html", now_ms, tag, visitor, roster=roster, page=page, asked=asked, orders=tuple(ORDERS))
+def sites_page(frame: Frame, roster: Roster, page: Page, wish: Wish, meanings: Meanings) -> str:
+    def link(**changes: str | int) -> str:
+        return asked.link(wish, **changes)
 
-
-def site_page(site: SiteDay, verdict: Verdict, visitor: Visitor, now_ms: int, tag: str) -> str:
-    day, seen = date.fromisoformat(site.day), site.known.seen
-    status = seen.status if seen else None
-    # By the platform's clock, so that it stands beside the other times.
-    oldest_ms = status.oldest_s * 1000 - seen.skew_ms if seen and status else 0
     return _render(
-        "site.html",
-        now_ms,
-        tag,
-        visitor,
-        site=site,
-        verdict=verdict,
-        chart=chart(site.calls),
-        oldest_ms=oldest_ms if 0 < oldest_ms < now_ms else 0,
-        link=f"/fleet/sites/{quote(site.known.site, safe='')}",
-        before=day - timedelta(days=1),
-        after=day + timedelta(days=1) if site.day < words.day_of(now_ms) else "",
+        "sites.html",
+        frame,
+        roster=roster,
+        page=page,
+        wish=wish,
+        link=link,
+        is_choosy=asked.is_choosy(wish),
+        shows_clock=bool(roster.reasons.get("clock")) or wish.order == "clock",
+        meanings=meanings,
     )
 
 
-def login_page(now_ms: int, tag: str, said: str = "", name: str = "", onward: str = "/fleet") -> str:
+def problems_page(frame: Frame, roster: Roster, meanings: Meanings) -> str:
+    """Every code, those that some agent tells first."""
+    codes = sorted({*meanings, *roster.problems}, key=lambda code: (-roster.problems.get(code, 0), code))
+    return _render(
+        "problems.html",
+        frame,
+        codes=codes,
+        counts=roster.problems,
+        meanings=meanings,
+        link=lambda code: asked.link(Wish(), problem=code),
+    )
+
+
+def site_page(frame: Frame, site: SiteDay, verdict: Verdict, meanings: Meanings) -> str:
+    day = date.fromisoformat(site.day)
+    return _render(
+        "site.html",
+        frame,
+        site=site,
+        verdict=verdict,
+        meanings=meanings,
+        chart=chart(site.calls),
+        link=_link(site.known),
+        before=day - timedelta(days=1),
+        after=day + timedelta(days=1) if site.day < words.day_of(frame.now_ms) else "",
+        can_resend=any(each.acked_through for each in site.epochs),
+    )
+
+
+def revoke_page(frame: Frame, known: Known, key: AgentKey) -> str:
+    """Asks once more."""
+    return _render("revoke.html", frame, known=known, key=key, link=_link(known))
+
+
+def _link(known: Known) -> str:
+    return f"{asked.HOME}/sites/{_segment(known.site)}"
+
+
+def login_page(frame: Frame, said: str = "", name: str = "", onward: str = asked.HOME) -> str:
     """`said`: why the last attempt was none. `onward`: where it leads."""
-    return _render("login.html", now_ms, tag, None, said=said, name=name, onward=onward)
+    return _render("login.html", frame, said=said, name=name, onward=onward)
 
 
-def trouble_page(title: str, text: str, now_ms: int, tag: str) -> str:
+def trouble_page(frame: Frame, title: str, text: str) -> str:
     """For a refusal or a failure: what is wrong, in a sentence."""
-    return _render("trouble.html", now_ms, tag, None, title=title, text=text)
+    return _render("trouble.html", frame, title=title, text=text)

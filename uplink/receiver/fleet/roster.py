@@ -1,13 +1,14 @@
-"""All sites with their verdicts, the worst first; sought, ordered and cut into pages. Pure.
+"""All sites with their verdicts, the worst first; sought, chosen, ordered and cut into pages. Pure.
 
 Law: a verdict is worked out once for a list, not for each look at it; a page is cut out of what stands.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from uplink.receiver.fleet.verdict import HEALTHS, Health, Known, Verdict, judge, newest_version
+from uplink.receiver.fleet.verdict import HEALTHS, Health, Known, Verdict, judge, newest_version, version_key
 
 PAGE_SITES = 100
 
@@ -19,14 +20,31 @@ class Listed(Struct, frozen=True, gc=False):
     verdict: Verdict
     sought: str
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return self.known.seen.status.problems if self.known.seen and self.known.seen.status else ()
+
+    @property
+    def version(self) -> str:
+        return self.known.seen.status.version if self.known.seen and self.known.seen.status else ""
+
+    @property
+    def backlog(self) -> int:
+        return self.known.seen.status.backlog if self.known.seen and self.known.seen.status else 0
+
 
 class Roster(Struct, frozen=True, kw_only=True):
-    """`orders`: all sites in each order of ORDERS. `counts`: sites by health."""
+    """`orders`: all sites in each order of ORDERS. How many sites there are `counts` by health, `reasons` by code of a finding,
+    `problems` by code that their agents tell, and `versions`, the newest first. `backlog`: events of all of them."""
 
     made_ms: int
     orders: Mapping[str, tuple[Listed, ...]]
     counts: Mapping[Health, int]
+    reasons: Mapping[str, int]
+    problems: Mapping[str, int]
+    versions: Mapping[str, int]
     newest: str
+    backlog: int
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -38,16 +56,33 @@ class Page(Struct, frozen=True, kw_only=True):
     pages: int
 
 
-Order = Callable[[Listed], tuple[int | str, ...]]
+class Wish(Struct, frozen=True, kw_only=True):
+    """Which sites, and which page of them. `reason`: a code of a finding; `problem`: a code that an agent tells. Empty: any."""
+
+    search: str = ""
+    health: str = ""
+    reason: str = ""
+    version: str = ""
+    problem: str = ""
+    order: str = "worst"
+    number: int = 1
+
+
+Order = Callable[[Listed], tuple[object, ...]]
+_RANK: Mapping[Health, int] = {health: rank for rank, health in enumerate(HEALTHS)}
+_UNTOLD = (10**9,)
+"""Behind every version."""
 ORDERS: Mapping[str, Order] = {
     "worst": lambda each: (
-        HEALTHS.index(each.verdict.health),
+        _RANK[each.verdict.health],
         -len(each.verdict.findings),
         _seen_ms(each),
         each.known.site,
     ),
     "silence": lambda each: (_seen_ms(each), each.known.site),
-    "backlog": lambda each: (-_backlog(each), each.known.site),
+    "backlog": lambda each: (-each.backlog, each.known.site),
+    "clock": lambda each: (-abs(each.known.seen.skew_ms) if each.known.seen else 1, each.known.site),
+    "version": lambda each: (version_key(each.version) or _UNTOLD, each.known.site),
     "site": lambda each: (each.known.name.casefold() or each.known.site, each.known.site),
 }
 
@@ -56,29 +91,44 @@ def _seen_ms(each: Listed) -> int:
     return each.known.seen.seen_ms if each.known.seen else 0
 
 
-def _backlog(each: Listed) -> int:
-    return each.known.seen.status.backlog if each.known.seen and each.known.seen.status else 0
-
-
 def made(sites: Iterable[Known], now_ms: int) -> Roster:
     """The roster of these sites at this time."""
     known = list(sites)
     newest = newest_version(each.seen.status.version for each in known if each.seen and each.seen.status)
     listed = [Listed(each, judge(each, now_ms, newest), f"{each.site}\n{each.name}".casefold()) for each in known]
-    counts = dict.fromkeys(HEALTHS, 0)
-    for each in listed:
-        counts[each.verdict.health] += 1
-    orders = {name: tuple(sorted(listed, key=order)) for name, order in ORDERS.items()}
-    return Roster(made_ms=now_ms, orders=orders, counts=counts, newest=newest)
+    versions = Counter(each.version for each in listed if each.version)
+    return Roster(
+        made_ms=now_ms,
+        orders={name: tuple(sorted(listed, key=order)) for name, order in ORDERS.items()},
+        counts={**dict.fromkeys(HEALTHS, 0), **Counter(each.verdict.health for each in listed)},
+        reasons=Counter(finding.code for each in listed for finding in each.verdict.findings),
+        problems=Counter(code for each in listed for code in set(each.problems)),
+        versions=dict(sorted(versions.items(), key=lambda item: version_key(item[0]), reverse=True)),
+        newest=newest,
+        backlog=sum(max(0, each.backlog) for each in listed),
+    )
 
 
-def page(roster: Roster, search: str = "", health: str = "", order: str = "worst", number: int = 1) -> Page:
-    """The sites whose id or name has `search` in it; of one health, if it is given. A page that is none is the nearest one."""
-    sought = search.casefold().strip()
-    found: Sequence[Listed] = roster.orders[order]
-    if sought or health:
-        found = [each for each in found if sought in each.sought and health in ("", each.verdict.health)]
+def page(roster: Roster, wish: Wish) -> Page:
+    """The sites that are wished for; a page that is none is the nearest one. A search is for what an id or a name has in it."""
+    conditions = list(_conditions(wish))
+    found: Sequence[Listed] = roster.orders[wish.order]
+    if conditions:
+        found = [each for each in found if all(holds(each) for holds in conditions)]
     pages = max(1, -(-len(found) // PAGE_SITES))
-    number = min(max(1, number), pages)
+    number = min(max(1, wish.number), pages)
     shown = tuple(found[(number - 1) * PAGE_SITES : number * PAGE_SITES])
     return Page(sites=shown, found=len(found), number=number, pages=pages)
+
+
+def _conditions(wish: Wish) -> Iterable[Callable[[Listed], bool]]:
+    if wish.health:
+        yield lambda each: each.verdict.health == wish.health
+    if wish.reason:
+        yield lambda each: any(finding.code == wish.reason for finding in each.verdict.findings)
+    if wish.version:
+        yield lambda each: each.version == wish.version
+    if wish.problem:
+        yield lambda each: wish.problem in each.problems
+    if sought := wish.search.casefold().strip():
+        yield lambda each: sought in each.sought

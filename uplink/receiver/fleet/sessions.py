@@ -38,6 +38,9 @@ class Visitor(Struct, frozen=True):
     operator: Operator
     form_key: str
 
+    def is_admin(self) -> bool:
+        return self.operator.role == "admin"
+
 
 class Sessions:
     def __init__(self, documents: Documents, clock_ms: Callable[[], int]) -> None:

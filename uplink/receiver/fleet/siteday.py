@@ -1,6 +1,7 @@
 """One site's day, as the store has it.
 
-Law: it is bounded however long a site has reported: sums that stand, the last EPOCHS_SHOWN epochs and BATCHES_SHOWN batches.
+Law: it is bounded however long a site has reported: sums that stand, the last EPOCHS_SHOWN epochs, BATCHES_SHOWN batches and
+ACTS_SHOWN acts.
 """
 
 from collections.abc import Sequence
@@ -8,17 +9,23 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+from uplink.receiver import acts
+from uplink.receiver.acts import Act
+from uplink.receiver.agents import AgentKey
 from uplink.receiver.fleet.verdict import Known
-from uplink.receiver.storage import Booked, EpochState, Store, Total, TotalsQuery
+from uplink.receiver.resending import Resend
+from uplink.receiver.storage import Booked, EpochState, Storage, Store, Total, TotalsQuery
 
 EPOCHS_SHOWN = 20
 BATCHES_SHOWN = 20
+ACTS_SHOWN = 20
 BATCHES_READ = 1000
 """A batch has an event at least: so many numbers hold the last batches, and no more batches than that."""
 
 
 class SiteDay(Struct, frozen=True, kw_only=True):
-    """`calls`: 24 sums of `call` by UTC hour. `epochs` and `batches`: the last first; batches of the epoch that began last."""
+    """`calls`: 24 sums of `call` by UTC hour. `epochs`, `batches`, `keys`, `acts`: the last first; batches of the last epoch.
+    `asked`: what it is to send again."""
 
     known: Known
     day: str
@@ -26,9 +33,14 @@ class SiteDay(Struct, frozen=True, kw_only=True):
     calls: Sequence[Decimal]
     epochs: Sequence[EpochState]
     batches: Sequence[Booked]
+    keys: Sequence[AgentKey]
+    acts: Sequence[Act]
+    asked: Resend | None
 
 
-async def site_day(store: Store, known: Known, day: str) -> SiteDay:
+async def site_day(
+    store: Storage, known: Known, day: str, keys: Sequence[AgentKey] = (), asked: Resend | None = None
+) -> SiteDay:
     """Raises StoreUnavailable."""
     site, epochs = known.site, await store.epochs(known.site)
     return SiteDay(
@@ -38,6 +50,9 @@ async def site_day(store: Store, known: Known, day: str) -> SiteDay:
         calls=await store.calls_by_hour(site, day),
         epochs=epochs[: -EPOCHS_SHOWN - 1 : -1],
         batches=await _last_batches(store, site, epochs[-1]) if epochs else [],
+        keys=keys,
+        acts=await acts.of_site(store, site, ACTS_SHOWN),
+        asked=asked,
     )
 
 

@@ -30,6 +30,18 @@ Health = Literal["broken", "attention", "unheard", "ok"]
 HEALTHS: tuple[Health, ...] = ("broken", "attention", "unheard", "ok")
 """The worst first."""
 Severity = Literal["error", "warning", "notice"]
+REASONS = {
+    "silent": "Silent",
+    "backlog": "Behind",
+    "gap": "Gap",
+    "conflict": "Conflict",
+    "clock": "Wrong clock",
+    "policy": "Policy refused",
+    "problems": "Problems",
+    "break": "Numbering anew",
+    "version": "Older version",
+}
+"""Codes of findings, and how they are called where sites are chosen by them."""
 _HEALTH_OF: dict[Severity, Health] = {"error": "broken", "warning": "attention", "notice": "ok"}
 _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "notice": 2}
 
@@ -66,7 +78,7 @@ def judge(known: Known, now_ms: int, newest: str = "") -> Verdict:
     findings = sorted(_findings(known, known.seen, now_ms, newest), key=lambda each: _RANK[each.severity])
     if not findings:
         return Verdict("ok", "All is well.")
-    more = f" And {counted(len(findings) - 1, 'thing')} more." if len(findings) > 1 else ""
+    more = f" Also: {', '.join(REASONS[each.code].lower() for each in findings[1:])}." if len(findings) > 1 else ""
     return Verdict(_HEALTH_OF[findings[0].severity], findings[0].text + more, tuple(findings))
 
 
@@ -93,15 +105,21 @@ def interval_ms(seen: Seen) -> int:
 def _silence(seen: Seen, now_ms: int) -> Iterator[Finding]:
     silent_ms = now_ms - seen.seen_ms
     if silent_ms > max(SILENT_INTERVALS * interval_ms(seen), GONE_MS):
-        yield Finding("silent", "error", f"Silent for {coarse(silent_ms)}.")
+        yield Finding("silent", "error", f"Silent for {coarse(silent_ms)}.", seen.seen_ms)
     elif silent_ms > max(SILENT_INTERVALS * interval_ms(seen), SILENT_LEAST_MS):
-        yield Finding("silent", "warning", f"Silent for {coarse(silent_ms)}.")
+        yield Finding("silent", "warning", f"Silent for {coarse(silent_ms)}.", seen.seen_ms)
 
 
 _REFUSALS = {
     "conflict": "It shows another history than the platform holds: its ledger went back in time, or has a twin.",
     "gap": "It sends events behind some that never came.",
 }
+
+
+def oldest_ms(seen: Seen) -> int:
+    """When the oldest event that is not acknowledged was recorded, by the platform's clock; 0: not told."""
+    told = seen.status.oldest_s if seen.status and seen.status.backlog > 0 else 0
+    return told * 1000 - seen.skew_ms if told else 0
 
 
 def _refusal(seen: Seen) -> Iterator[Finding]:
@@ -118,7 +136,7 @@ def _told(seen: Seen) -> Iterator[Finding]:
     waits_ms = seen.seen_ms + seen.skew_ms - status.oldest_s * 1000
     if status.backlog > 0 and status.oldest_s and waits_ms > SILENT_INTERVALS * interval_ms(seen):
         text = f"{counted(status.backlog, 'event')} not acknowledged, the oldest for {coarse(waits_ms)}."
-        yield Finding("backlog", "warning", text)
+        yield Finding("backlog", "warning", text, oldest_ms(seen))
     if status.problems:
         yield Finding("problems", "warning", f"The agent tells of {', '.join(map(plain, status.problems))}.")
     if status.policy_outcome.startswith("refused"):

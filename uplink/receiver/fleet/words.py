@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 from uplink.pages import words
 from uplink.pages.words import coarse
 
+RIGHT_MS = 2000
+"""A head tells whole seconds, and takes as long to come."""
+
 
 def clock(at_ms: int, now_ms: int) -> str:
     return words.clock(at_ms, now_ms, UTC)
@@ -39,8 +42,15 @@ def day(text: str) -> str:
     return f"{at:%A}, {at.day} {at:%B %Y}"
 
 
+def skew_said(value_ms: int) -> str:
+    """The same in words: `2 h 3 min ahead`."""
+    if abs(value_ms) <= RIGHT_MS:
+        return "right"
+    return f"{coarse(abs(value_ms))} {'ahead' if value_ms > 0 else 'behind'}"
+
+
 def skew(value_ms: int) -> str:
     """A clock beside the platform's: `right` within two seconds (a head tells whole ones), `+5 min`, `−27 h`."""
-    if abs(value_ms) <= 2000:
+    if abs(value_ms) <= RIGHT_MS:
         return "right"
     return f"{'+' if value_ms > 0 else '−'}{coarse(abs(value_ms))}"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from tests.uplink.receiver.fleet.fleets import NOW_MS, sighting
-from uplink.receiver.fleet.roster import PAGE_SITES, Page, Roster, made, page
+from uplink.receiver.fleet.roster import PAGE_SITES, Page, Roster, Wish, made, page
 from uplink.receiver.fleet.verdict import Known
 from uplink.status import AgentStatus
 
@@ -36,32 +36,57 @@ def ids(shown: Page) -> list[str]:
 
 
 def test_the_worst_come_first_and_among_equals_the_one_silent_longest() -> None:
-    assert ids(page(FLEET)) == ["gone", "twin", "later", "late", "new", "old", "a", "b", "full"]
+    assert ids(page(FLEET, Wish())) == ["gone", "twin", "later", "late", "new", "old", "a", "b", "full"]
     assert FLEET.counts == {"broken": 2, "attention": 2, "unheard": 1, "ok": 4}
     assert FLEET.newest == "0.2.0"
 
 
 def test_other_orders() -> None:
-    assert ids(page(FLEET, order="silence"))[:4] == ["new", "gone", "later", "late"]
-    assert ids(page(FLEET, order="backlog"))[0] == "full"
-    assert ids(page(FLEET, order="site")) == ["a", "full", "gone", "late", "later", "new", "old", "twin", "b"]
+    assert ids(page(FLEET, Wish(order="silence")))[:4] == ["new", "gone", "later", "late"]
+    assert ids(page(FLEET, Wish(order="backlog")))[0] == "full"
+    assert ids(page(FLEET, Wish(order="site"))) == ["a", "full", "gone", "late", "later", "new", "old", "twin", "b"]
+
+
+def test_the_oldest_version_and_the_most_wrong_clock_come_first() -> None:
+    assert ids(page(FLEET, Wish(order="version")))[:1] == ["old"]
+    assert ids(page(FLEET, Wish(order="version")))[-1] == "new"
+    clocks = made([known("a", skew_ms=-900_000), known("b"), known("c", skew_ms=400_000), Known(site="d")], NOW_MS)
+    assert ids(page(clocks, Wish(order="clock"))) == ["a", "c", "b", "d"]
+
+
+def test_sites_are_chosen_by_reason_by_version_and_by_what_their_agents_tell() -> None:
+    sick = known("sick", skew_ms=-900_000, status=AgentStatus(version="0.2.0", problems=("dns", "disk_full", "dns")))
+    slow = known("slow", skew_ms=400_000, status=AgentStatus(version="0.1.0", problems=("dns",)))
+    fleet = made([sick, slow, known("well"), known("late", 2 * HOUR)], NOW_MS)
+    assert fleet.reasons == {"clock": 2, "problems": 2, "silent": 1, "version": 1}
+    assert fleet.problems == {"dns": 2, "disk_full": 1}
+    assert list(fleet.versions.items()) == [("0.2.0", 3), ("0.1.0", 1)]
+    for wish, wanted in (
+        (Wish(reason="clock"), ["sick", "slow"]),
+        (Wish(reason="silent"), ["late"]),
+        (Wish(version="0.1.0"), ["slow"]),
+        (Wish(problem="disk_full"), ["sick"]),
+        (Wish(problem="dns", version="0.2.0"), ["sick"]),
+        (Wish(problem="dns", search="well"), []),
+    ):
+        assert sorted(ids(page(fleet, wish))) == wanted, wish
 
 
 def test_a_search_looks_in_ids_and_names_in_either_case() -> None:
-    assert ids(page(FLEET, "LATE")) == ["later", "late"]
-    assert ids(page(FLEET, " überl ")) == ["b"]
-    assert ids(page(FLEET, "late", health="broken")) == []
-    assert ids(page(FLEET, health="broken")) == ["gone", "twin"]
+    assert ids(page(FLEET, Wish(search="LATE"))) == ["later", "late"]
+    assert ids(page(FLEET, Wish(search=" überl "))) == ["b"]
+    assert ids(page(FLEET, Wish(search="late", health="broken"))) == []
+    assert ids(page(FLEET, Wish(health="broken"))) == ["gone", "twin"]
 
 
 def test_pages_are_whole_and_one_that_is_none_is_the_nearest() -> None:
     many = made((known(f"s{n:03}") for n in range(2 * PAGE_SITES + 1)), NOW_MS)
-    first, second, third = (page(many, number=n) for n in (1, 2, 3))
+    first, second, third = (page(many, Wish(number=n)) for n in (1, 2, 3))
     assert ids(first) + ids(second) + ids(third) == [f"s{n:03}" for n in range(2 * PAGE_SITES + 1)]
     assert (third.pages, third.found) == (3, 2 * PAGE_SITES + 1)
-    assert page(many, number=99).number == 3
-    assert page(many, number=0).number == 1
-    assert (page(many, "nobody").number, page(many, "nobody").pages) == (1, 1)
+    assert page(many, Wish(number=99)).number == 3
+    assert page(many, Wish(number=0)).number == 1
+    assert (page(many, Wish(search="nobody")).number, page(many, Wish(search="nobody")).pages) == (1, 1)
 
 
 def best_s(look: Callable[[], object]) -> float:
@@ -78,6 +103,6 @@ def test_a_page_of_ten_thousand_costs_a_small_part_of_making_the_list() -> None:
     sites = [known(f"site-{n:05}", n * 1000, f"Office {n}") for n in range(10_000)]
     fleet: list[Roster] = []
     making_s = best_s(lambda: fleet.append(made(sites, NOW_MS)))
-    assert best_s(lambda: page(fleet[0], number=50)) < making_s / 50
-    assert best_s(lambda: page(fleet[0], "0123")) < making_s / 5
-    assert best_s(lambda: page(fleet[0], order="backlog", health="ok")) < making_s / 5
+    assert best_s(lambda: page(fleet[0], Wish(number=50))) < making_s / 50
+    assert best_s(lambda: page(fleet[0], Wish(search="0123"))) < making_s / 5
+    assert best_s(lambda: page(fleet[0], Wish(order="backlog", health="ok"))) < making_s / 5

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.uplink.receiver.fleet.fleets import NOW_MS, sighting
-from uplink.receiver.fleet.verdict import Known, judge, newest_version, version_key
+from uplink.receiver.fleet.verdict import REASONS, Known, judge, newest_version, version_key
 from uplink.status import AgentStatus
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -73,7 +73,32 @@ def test_a_wrong_clock_makes_no_backlog_old() -> None:
 def test_the_gravest_is_told_and_the_others_are_counted() -> None:
     verdict = judge(of(silent_ms=2 * HOUR, refused="conflict", breaks=1), NOW_MS)
     assert [each.code for each in verdict.findings] == ["conflict", "silent", "break"]
-    assert verdict.text.endswith(" And 2 things more.")
+    assert verdict.text.endswith(" Also: silent, numbering anew.")
+
+
+def test_since_when_it_is_so_is_told_where_that_is_known() -> None:
+    status = said(backlog=7, oldest_s=(NOW_MS - HOUR) // 1000)
+    known = of(
+        silent_ms=2 * HOUR,
+        refused="gap",
+        refused_since_ms=5,
+        skew_ms=27 * HOUR,
+        wrong_since_ms=7,
+        status=said(problems=("dns",)),
+    )
+    assert {each.code: each.since_ms for each in judge(known, NOW_MS).findings} == {
+        "gap": 5,
+        "silent": NOW_MS - 2 * HOUR,
+        "clock": 7,
+        "problems": 0,
+    }
+    assert [each.since_ms for each in judge(of(status=status), NOW_MS, "0.2.0").findings] == [NOW_MS - HOUR]
+
+
+@given(st.builds(AgentStatus, version=st.sampled_from(["", "0.1", "9"]), problems=st.just(("x",))), st.booleans())
+def test_every_finding_can_be_chosen_by(status: AgentStatus, refused: bool) -> None:
+    known = of(silent_ms=5 * DAY, breaks=1, skew_ms=DAY, refused="gap" if refused else "conflict", status=status)
+    assert {each.code for each in judge(known, NOW_MS, "1.0").findings} <= set(REASONS)
 
 
 def test_an_old_version_is_told_and_is_no_trouble() -> None:

@@ -1,5 +1,5 @@
-// Refreshes the page's figures in place: fetches it again and puts in what changed, so that what is being typed stays. Without
-// this script all works, and is as old as the page. Forms and links are plain ones.
+// Refreshes the page's figures in place: fetches it again and puts in what changed, so that what is being typed stays; and lets
+// the keyboard find a site. Without this script all works, and is as old as the page. Forms and links are plain ones.
 "use strict";
 
 const EVERY_MS = 10000;
@@ -22,4 +22,36 @@ async function refresh() {
   }
 }
 
+function step(by) {
+  const sites = [...document.querySelectorAll("#live tbody th a")];
+  if (!sites.length) return;
+  const at = sites.findIndex((site) => site.closest("tr").contains(document.activeElement));
+  sites[at < 0 ? (by > 0 ? 0 : sites.length - 1) : Math.min(Math.max(at + by, 0), sites.length - 1)].focus();
+}
+
+function turn(rel) {
+  document.querySelector(`a[rel="${rel}"]`)?.click();
+}
+
+const KEYS = {
+  "/": () => document.getElementById("q")?.select(),
+  j: () => step(1),
+  k: () => step(-1),
+  n: () => turn("next"),
+  p: () => turn("prev"),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("input, select, textarea")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  const act = KEYS[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
+
+for (const hint of document.querySelectorAll(".keys")) hint.hidden = false;
 if (document.getElementById("live")) setInterval(() => { if (!document.hidden) refresh(); }, EVERY_MS);
