@@ -30,7 +30,7 @@ from uplink.receiver.storage.clickhouse import ClickHouseBooks
 from uplink.receiver.storage.jetstream import JetStreamStore
 from uplink.receiver.storage.jetstream_log import JetStreamLog
 from uplink.receiver.storage.logged import Logged, read
-from uplink.receiver.storage.opening import open_storage
+from uplink.receiver.storage.opening import open_books
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ def _opened(messages: list[Msg]) -> list[tuple[Logged, Incoming]]:
 
 
 class Booking(Struct, frozen=True, kw_only=True):
-    """What is booked: `origin` (a log's URL) into `into` (a storage, as `open_storage` takes it, or `clickhouse://`), under the
+    """What is booked: `origin` (a log's URL) into `into` (as `open_books` takes it, or `clickhouse://`), under the
     name `name`."""
 
     origin: str
@@ -260,7 +260,7 @@ class Booking(Struct, frozen=True, kw_only=True):
 async def _open_books(into: str, documents: Documents) -> Books:
     if into.startswith(("clickhouse://", "clickhouses://")):
         return await ClickHouseBooks.open(into)
-    return StoreBooks(await open_storage(into), documents)
+    return StoreBooks(await open_books(into, alone=True), documents)
 
 
 @contextlib.asynccontextmanager

@@ -120,7 +120,7 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     """Raises StoreUnavailable for the database, OSError for the address, CredentialsUnreadable for a destination, and
     what `ReceiverSettings.tls` raises."""
     tls = settings.tls()
-    store = await open_storage(settings.database, settings.books)
+    store = await open_storage(settings.database, settings.books, alone=True)
     secure = tls is not None or bool(settings.proxies)
     gate = Gate(settings.limits, Proxies(settings.proxies), tls)
     try:

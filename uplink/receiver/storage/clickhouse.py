@@ -27,6 +27,7 @@ INSERT_MAX_BYTES = 16 * 1024 * 1024
 """Of rows in one insert, before it is sent; a batch alone may be more."""
 ANSWER_S = 60.0
 PORT, TLS_PORT = 8123, 8443
+FORM = "clickhouse://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE, what is special in a password as %XX"
 
 TABLES = (
     """CREATE TABLE IF NOT EXISTS event (
@@ -108,9 +109,12 @@ class ClickHouseBooks:
     @classmethod
     async def open(cls, url: str) -> "ClickHouseBooks":
         """Raises StoreUnavailable where the server is not to be had or refuses the tables."""
-        parts = urlsplit(url)
-        tls = parts.scheme == "clickhouses"
-        address = f"http{'s' * tls}://{parts.hostname}:{parts.port or (TLS_PORT if tls else PORT)}/"
+        try:
+            parts = urlsplit(url)
+            tls = parts.scheme == "clickhouses"
+            address = f"http{'s' * tls}://{parts.hostname}:{parts.port or (TLS_PORT if tls else PORT)}/"
+        except ValueError:  # whose text may be a piece of a password
+            raise StoreUnavailable(f"this is none of {FORM}") from None
         login = {
             "X-ClickHouse-User": unquote(parts.username or "default"),
             "X-ClickHouse-Key": unquote(parts.password or os.environ.get("CLICKHOUSE_PASSWORD", "")),

@@ -45,6 +45,7 @@ from uplink.receiver.storage.reckoning import Exemption, by_hour, epoch_states, 
 
 log = logging.getLogger(__name__)
 
+FORM = "postgresql://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE, what is special in a password as %XX"
 CONNECTIONS = 8
 """Of each receiver. Eight are what two cores' disk took before more brought nothing."""
 LANES = 4
@@ -85,7 +86,7 @@ class PostgresStore:
             pool = await asyncpg.create_pool(
                 url, min_size=0, max_size=CONNECTIONS, command_timeout=COMMAND_S, server_settings=_SETTINGS
             )
-        except (*_FAULTS, ValueError) as error:
+        except _FAULTS as error:
             raise StoreUnavailable(f"{shown(url)}: {in_words(error)}") from error
         try:
             async with pool.acquire() as connection:
@@ -93,6 +94,8 @@ class PostgresStore:
         except (*_FAULTS, StoreUnavailable) as error:
             await pool.close()
             raise StoreUnavailable(f"{shown(url)}: {in_words(error)}") from error
+        except ValueError:  # a URL that is none, told with what may be a piece of a password
+            raise StoreUnavailable(f"{shown(url)} is none of {FORM}") from None
         return cls(pool)
 
     async def close(self) -> None:
@@ -229,9 +232,13 @@ async def _again(connection: Any, incoming: Incoming) -> Appended:
 
 
 def shown(url: str) -> str:
-    """A URL of a server without what it says of who may."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    """A URL of a server without what it says of who may; of one that is none no more than its scheme."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return f"{url.partition(':')[0]}://..."
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 
 _GET = "SELECT revision, body FROM document WHERE kind = $1 AND key = $2 AND body <> ''"

@@ -1,10 +1,13 @@
 """The tables of the SQLite store, as sqlite-utils migrations: append a migration, never change one."""
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import IO
 
 from sqlite_utils import Database, Migrations
 
@@ -142,6 +145,18 @@ _FIRST_TABLES = (
         PRIMARY KEY (site_id, day, meter, unit)
     ) STRICT, WITHOUT ROWID""",
 )
+
+
+def lock(path: str) -> IO[bytes]:
+    """Held until it is closed, or its process ends. Beside the file: to close it would take SQLite's own locks away. Raises
+    OSError, BlockingIOError where another one holds it."""
+    held = open(os.path.realpath(path) + ".lock", "ab", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        raise BlockingIOError("another receiver or consumer has it: several need PostgreSQL or a log") from None
+    return held
 
 
 def open_writer(path: str) -> Database:

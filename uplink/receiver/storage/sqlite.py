@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from sqlite_utils import Database
 
@@ -37,7 +37,7 @@ from uplink.receiver.storage import (
 from uplink.receiver.storage.booking import book
 from uplink.receiver.storage.held import Row
 from uplink.receiver.storage.reckoning import Exemption
-from uplink.receiver.storage.schema import changing, open_reader, open_writer
+from uplink.receiver.storage.schema import changing, lock, open_reader, open_writer
 
 GROUP_MAX = 64
 """Batches in one transaction: 64,000 events take about a second, the longest that one site should wait for others."""
@@ -53,18 +53,23 @@ class SqliteStore:
         self._path = path
         self._writing = ThreadPoolExecutor(1, "receiver-writer")
         self._reading = ThreadPoolExecutor(1, "receiver-reader")
+        self._lock: IO[bytes] | None = None
         self._queue: list[_Waiting] = []
         self._flush: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, path: str) -> "SqliteStore":
-        """Raises StoreUnavailable where the file is no database of ours or cannot be opened."""
+    async def open(cls, path: str, alone: bool = False) -> "SqliteStore":
+        """Raises StoreUnavailable where the file is no database of ours or cannot be opened; with `alone` also where another
+        process opened it so."""
         store = cls(path)
         loop = asyncio.get_running_loop()
         try:
+            if alone:
+                store._lock = lock(path)
             store._writer = await loop.run_in_executor(store._writing, open_writer, path)
             store._reader = await loop.run_in_executor(store._reading, open_reader, path)
         except (sqlite3.Error, OSError) as error:
+            store._unlock()
             raise StoreUnavailable(f"{path}: {error}") from error
         return store
 
@@ -87,6 +92,11 @@ class SqliteStore:
         await loop.run_in_executor(self._writing, self._writer.close)
         self._reading.shutdown()
         self._writing.shutdown()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     async def _flush_queue(self) -> None:
         while self._queue:
