@@ -30,7 +30,8 @@ async def browsing(
     """Ten events of site-1 are here, and these keys; an operator is logged in."""
     async with receiving(folder) as receiver:
         await hire(receiver.store, role=role)
-        await post(receiver, batch_of(events("e-1", 1, 10), 1, 10))
+        await post(receiver, batch_of(events("e-1", 1, 10), 1, 3))
+        await post(receiver, batch_of(events("e-1", 1, 10), 4, 10))
         for key in keys:
             await receiver.store.put(agents.KIND, key.key, msgspec.json.encode(key))
         async with aiohttp.ClientSession(receiver.url, cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
@@ -57,7 +58,7 @@ async def noted(receiver: RunningReceiver) -> list[tuple[str, str, str]]:
 
 async def test_an_admin_asks_a_site_to_send_again_and_withdraws_it(tmp_path: Path) -> None:
     async with browsing(tmp_path) as (receiver, browser):
-        again = {"epoch": "e-1", "from": "4"}
+        again = {"epoch": "e-1", "from": "5"}
         assert await send(browser, f"{PAGE}/resend", **again) == (303, f"{PAGE}#again")
         _, page = await get(browser, PAGE)
         assert "events from 4 of <code>e-1</code> on." in page
@@ -66,7 +67,7 @@ async def test_an_admin_asks_a_site_to_send_again_and_withdraws_it(tmp_path: Pat
         assert await send(browser, f"{PAGE}/resend/withdraw") == (303, f"{PAGE}#again")
         _, page = await get(browser, PAGE)
         assert "Ask the site" in page
-        assert await noted(receiver) == [("ada", "resend_withdrawn", ""), ("ada", "resend", "from 4 of e-1")]
+        assert await noted(receiver) == [("ada", "resend_withdrawn", ""), ("ada", "resend", "from 5 of e-1")]
         assert "withdrew what was to be sent again" in page
 
 
