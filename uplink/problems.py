@@ -194,6 +194,12 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "Check time synchronisation (timedatectl). Times are stored and sent as the clock shows them; nothing is corrected.",
     ),
     (
+        "credentials",
+        "error",
+        "What the destination needs cannot be read: a file of secrets, an enrolment, or a package.",
+        "Read the detail and mend it. Counting goes on, everything is kept, and it is tried again every few seconds.",
+    ),
+    (
         "events_refused",
         "error",
         "The platform refused some events; they are in quarantine.",

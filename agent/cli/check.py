@@ -7,6 +7,10 @@ import click
 
 from agent.cli.common import EX_CONFIG, config_option
 from agent.config import Config, ConfigError, load
+from agent.config.findings import Fault
+from agent.config.loading import placed
+from uplink.identity import identity_folder, read_enrolment
+from uplink.line import CredentialsUnreadable
 
 
 @click.command()
@@ -15,10 +19,11 @@ def check(config_path: str) -> None:
     """Check the configuration file and tell everything that is wrong with it.
 
     Prints a line `file:line:column: what is wrong` for each finding. Ends with 78 where the agent would not start, and
-    with 0 where it would, be there warnings or not. Opens nothing but the file itself.
+    with 0 where it would, be there warnings or not. Opens nothing but the file itself, and what is kept of the enrolment.
     """
     try:
         config = load(Path(config_path))
+        _check_enrolment(config)
     except ConfigError as error:
         for finding in error.findings:
             click.echo(str(finding))
@@ -26,6 +31,21 @@ def check(config_path: str) -> None:
     for finding in config.warnings:
         click.echo(str(finding))
     click.echo(f"{config_path}: correct: {in_words(config)}")
+
+
+def _check_enrolment(config: Config) -> None:
+    """Raises ConfigError where this machine is enrolled as another site. Whoever may not read that is not told."""
+    uplink = config.uplink
+    if uplink is None or uplink.token or uplink.token_file:
+        return
+    try:
+        enrolment = read_enrolment(identity_folder(config.ledger.path))
+    except CredentialsUnreadable:
+        return
+    if enrolment and enrolment.answer.site != config.site.id:
+        message = f'this machine is enrolled as "{enrolment.answer.site}"'
+        fault = Fault(path=("site", "id"), message=message, hint="put that id here, or enrol for this site")
+        raise ConfigError(placed([fault], config.text, config.path))
 
 
 def in_words(config: Config) -> str:

@@ -28,26 +28,26 @@ from agent.ledger.outbox import LedgerOutbox
 from agent.ledger.writer import Ledger
 from agent.metering.rules import Site
 from agent.service import manager
+from agent.service.lines import PLATFORM, Lines
 from agent.service.policy import PolicyKeeper
 from agent.service.state import AgentState, program_version
 from agent.service.supervisor import SupervisedSource
 from agent.web.app import start as start_page
 from collectors.registry import KINDS
-from uplink.destinations import PLATFORMS, TAKERS
+from uplink.destinations.pegcount_http import EnrolledElsewhere
 from uplink.forwarder import Forwarder
-from uplink.identity import identity_folder
-from uplink.line import CredentialsUnreadable, LineSettings, TimedSettings
+from uplink.line import LineSettings, TimedSettings
 from uplink.pacing import bounded
 from uplink.schedule import Schedule
 from uplink.shipper import Pace, Platform, Shipper
 from uplink.status import AgentStatus
-from uplink.taker import Taker
 from uplink.timing import Timing
 from uplink.uploader import UploadReport
 
-PLATFORM = "platform"
 PRUNE_EVERY_S = 600.0
 STATUS_EVERY_S = 10.0
+REOPEN_EVERY_S = 5.0
+"""A file is looked for so often; nothing of it is seen on the line."""
 EX_CONFIG = 78
 EX_IOERR = 74
 
@@ -59,13 +59,12 @@ class Agent:
     """One agent in this process. `start`, then `stop`; between them all runs by itself."""
 
     def __init__(self, config: Config, told: Told | None = None, policies: PolicyKeeper | None = None) -> None:
-        """Raises LedgerError and CredentialsUnreadable; nothing is left open then."""
+        """Raises LedgerError and EnrolledElsewhere; nothing is left open then."""
         self.config = config
         self._told = told
         self.policies = policies or PolicyKeeper(config)
         self.renewed = asyncio.Event()
-        platform = self._open_platform() if config.uplink else None
-        takers = {one.name: TAKERS[one.kind].open(one.settings, config.site.id) for one in config.destinations}
+        self.lines = Lines(config)
         self.ledger = Ledger.open(config.ledger, config.site, config.metering)
         if self.ledger.quarantined:
             log.error("an unreadable ledger was set aside as %s; a new one was begun", self.ledger.quarantined)
@@ -80,19 +79,13 @@ class Agent:
         self.feed = LedgerFeed(
             self.ledger, frozenset(one.name for one in config.destinations if one.settings.start == "newest")
         )
-        schedules = [self._shipping(platform)] if platform else []
-        self.schedules = [*schedules, *(self._forwarding(one, takers[one.name]) for one in config.destinations)]
-        self._lines: list[Platform | Taker] = [*([platform] if platform else []), *takers.values()]
+        schedules = [self._shipping(self.lines.platform)] if self.lines.platform else []
+        self.schedules = [*schedules, *(self._forwarding(one) for one in config.destinations)]
         self.sources = self._make_sources()
         self.state = AgentState(config, self.ledger, self.sources, self.schedules)
         self.state.policy_fault = self.policies.fault
         self._tasks: list[asyncio.Task[None]] = []
         self._page: web.AppRunner | None = None
-
-    def _open_platform(self) -> Platform:
-        settings = self.config.uplink
-        assert settings is not None
-        return PLATFORMS[settings.kind].open(settings, self.config.site.id, identity_folder(self.config.ledger.path))
 
     def _shipping(self, platform: Platform) -> Schedule:
         settings = self.config.uplink
@@ -138,7 +131,8 @@ class Agent:
             policy_outcome=self.policies.outcome,
         )
 
-    def _forwarding(self, destination: Destination, taker: Taker) -> Schedule:
+    def _forwarding(self, destination: Destination) -> Schedule:
+        taker = self.lines.takers[destination.name]
         timing = _timing(destination.settings, self.config.site)
         settings = destination.settings
         kbit_s = settings.max_kbit_s if isinstance(settings, LineSettings) else 0
@@ -171,6 +165,8 @@ class Agent:
             await schedule.start()
             self.ledger.on_events(schedule.notice)
         self._tasks.append(asyncio.create_task(self._maintain(), name="maintenance"))
+        if self.lines.unopened:
+            self._tasks.append(asyncio.create_task(self._look_again(), name="unopened destinations"))
         if interval_s := manager.watchdog_interval_s():
             self._tasks.append(asyncio.create_task(self._watchdog(interval_s), name="watchdog"))
         manager.notify("READY=1", f"STATUS={len(self.sources)} sources")
@@ -192,8 +188,7 @@ class Agent:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for schedule in self.schedules:
             await schedule.stop()
-        for line in self._lines:
-            await line.close()
+        await self.lines.close()
         if self._page is not None:
             await self._page.cleanup()
         self.state.close()
@@ -219,6 +214,17 @@ class Agent:
             except (LedgerError, sqlite3.Error, msgspec.DecodeError) as error:
                 log.debug("maintenance waits: %s", error)
 
+    async def _look_again(self) -> None:
+        """Start anew as soon as a destination that could not be opened can be; it has nothing to wait for then."""
+        found: list[str] = []
+        while not found:
+            await asyncio.sleep(REOPEN_EVERY_S)
+            found = await self.lines.openable()
+        log.info("what was missing can be read now: %s", ", ".join(found))
+        for name in found:
+            await (self.outbox if name == PLATFORM else self.feed).save_backoff(name, b"")
+        self.renewed.set()
+
     async def _watchdog(self, interval_s: float) -> None:
         while True:
             await asyncio.sleep(interval_s)
@@ -242,7 +248,8 @@ def _timing(settings: TimedSettings, site: Site) -> Timing:
 
 
 async def run(config: Config) -> int:
-    """Run the agent until SIGTERM or SIGINT, anew whenever the platform's policy changes; returns the exit status."""
+    """Run the agent until SIGTERM or SIGINT, anew whenever the platform's policy changes or what a destination lacked is there;
+    returns the exit status."""
     collect_seldom()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -256,14 +263,14 @@ async def run(config: Config) -> int:
 
 
 async def _run_once(policies: PolicyKeeper, stopping: asyncio.Event) -> int | None:
-    """An agent under one policy, to its end; None where another policy came."""
+    """An agent under one policy, to its end; None where it is to be started anew."""
     try:
         agent = Agent(policies.config, policies=policies)
     except LedgerError as error:
         log.error("%s (%s)", error, error.hint)
         return EX_IOERR
-    except CredentialsUnreadable as error:
-        log.error("what the uplink needs cannot be read: %s", error)
+    except EnrolledElsewhere as error:
+        log.error("%s", error)
         return EX_CONFIG
     loop = asyncio.get_running_loop()
     agent.ledger.damaged.add_done_callback(lambda _: loop.call_soon_threadsafe(stopping.set))

@@ -35,6 +35,10 @@ class PegcountSettings(LineSettings, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("token must be printable ASCII")
 
 
+class EnrolledElsewhere(Exception):
+    """The configuration names another site than this machine is enrolled as."""
+
+
 class PegcountHttp:
     """`site` is the id under which the platform knows this site, `identity` who this machine is if it is enrolled. The files
     that the settings name are read here, so that a token that was renewed is taken at the next start. Raises
@@ -71,9 +75,9 @@ class PegcountHttp:
 
 
 def _as_site(identity: Identity | None, site: str) -> Identity | None:
-    """Raises CredentialsUnreadable where the machine is another site."""
+    """Raises EnrolledElsewhere where the machine is another site."""
     if identity is not None and identity.site != site:
-        raise CredentialsUnreadable(f"[site] id is {site}, but this machine is enrolled as {identity.site}")
+        raise EnrolledElsewhere(f"[site] id is {site}, but this machine is enrolled as {identity.site}")
     return identity
 
 

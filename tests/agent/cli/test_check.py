@@ -7,6 +7,8 @@ from click.testing import CliRunner
 
 from agent.cli.main import main
 from tests.agent.cli.commands import CHECKOUT, SITE, pegcount, process
+from tests.uplink.enrolled import SITE as ENROLLED
+from tests.uplink.enrolled import enrol_at, give_token, platform_at
 
 WRONG = (
     SITE
@@ -42,6 +44,16 @@ def test_warnings_stop_nothing(file: Path) -> None:
     done = pegcount("check", "--config", file)
     assert done.status == 0
     assert "warning: there is no `[[source]]`" in done.out
+
+
+async def test_a_machine_that_is_enrolled_as_another_site_is_told(file: Path, tmp_path: Path) -> None:
+    async with platform_at(tmp_path) as receiver:
+        await give_token(receiver.store)
+        await enrol_at(receiver.url, tmp_path / "identity")
+        file.write_text(f'{SITE}[ledger]\npath = "{tmp_path}/ledger.db"\n[uplink]\nurl = "{receiver.url}"\n')
+    done = pegcount("check", "--config", file)
+    assert (done.status, done.err) == (78, "")
+    assert done.out.startswith(f'{file}:2:6: this machine is enrolled as "{ENROLLED}"')
 
 
 def test_a_file_that_is_not_there_is_a_wrong_configuration(tmp_path: Path) -> None:

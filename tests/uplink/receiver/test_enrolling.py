@@ -17,7 +17,7 @@ from tests.uplink.platform import Ask, Clock, answers, line_to, lost_answer, pas
 from tests.uplink.site import MemoryOutbox
 from uplink import identity
 from uplink.batch import DIGEST_FIELD, digest_field
-from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings
+from uplink.destinations.pegcount_http import EnrolledElsewhere, PegcountHttp, PegcountSettings
 from uplink.enrol import EnrolmentFailed
 from uplink.enrolment import ENROL_PATH, ChangeRequest, EnrolRequest, change_text, encoded, keys_path
 from uplink.identity import signature
@@ -132,7 +132,7 @@ async def test_a_lost_answer_is_asked_for_again_and_makes_no_second_agent(
     await give_token(receiver.store)
     async with line_to(receiver) as line:
         line.faults = [lost_answer(), lost_answer(40), answers("502 Bad Gateway"), answers("200 OK", b"<html>")]
-        for code in ("reset", "reset", "answer_unusable", "answer_unusable"):
+        for code in ("reset", "reset", "server_error", "captive_portal"):
             with pytest.raises(EnrolmentFailed) as failed:
                 await enrol_at(line.url, folder)
             assert failed.value.code == code
@@ -251,7 +251,7 @@ async def test_an_enrolled_key_speaks_for_its_own_site_and_reads_nothing(
         assert answer.status == 401
     await line.close()
     outbox = MemoryOutbox("another-site")
-    with pytest.raises(CredentialsUnreadable, match="another-site"):
+    with pytest.raises(EnrolledElsewhere, match="another-site"):
         async with enrolled_shipping(outbox, receiver.url, folder):
             pass
     with pytest.raises(EnrolmentFailed) as failed:
