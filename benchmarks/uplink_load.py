@@ -1,6 +1,7 @@
 """The load of the uplink's benchmark: a ledger with a backlog of events such as calls make, and the same as batches.
 
-Law: the same each time. Events are spread over 30 days and 200 phones; each call makes a `call` and its `voice.minutes`.
+Law: the same each time. Events are spread over 200 phones, and over 30 days (a backlog) or one (many sites); each call makes a
+`call` and its `voice.minutes`.
 """
 
 import random
@@ -20,16 +21,17 @@ from uplink.events import CHAIN_START, MicroTransaction, encode, event_id, timed
 TOKEN = "benchmark"
 SITE = Site(id="018f2f6c-0000-7000-8000-00000000be7c", provider="msp")
 BEGAN_MS = 1_793_000_000_000
-MONTH_MS = 30 * 86_400_000
+DAY_MS = 86_400_000
+MONTH_MS = 30 * DAY_MS
 PHONES = 200
 GROUP = 10_000
 
 
-def calls(count: int, site: str) -> Iterator[MicroTransaction]:
+def calls(count: int, site: str, span_ms: int) -> Iterator[MicroTransaction]:
     """`count` events (an even number) of one site's calls, in the order in which they end; the same each time."""
     chance = random.Random(count)
     for number in range(count // 2):
-        time_ms = BEGAN_MS + MONTH_MS * 2 * number // count
+        time_ms = BEGAN_MS + span_ms * 2 * number // count
         reference = event_id(site, "pbx", f"call-{number}")
         phone, outside = str(100 + chance.randrange(PHONES)), f"+1212555{chance.randrange(10**4):04}"
         seconds = chance.randrange(5, 600)
@@ -56,7 +58,7 @@ def backlog(folder: Path, count: int) -> Path:
     """A ledger that holds `count` events, none of them sent."""
     settings = LedgerSettings(path=str(folder / "ledger.db"))
     ledger = Ledger.open(settings, SITE, Metering(), lambda: BEGAN_MS + MONTH_MS)
-    events = calls(count, SITE.id)
+    events = calls(count, SITE.id, MONTH_MS)
     while group := list(islice(events, GROUP)):
         ledger.do(lambda _db, group=group: ledger.numbering.append(group, BEGAN_MS + MONTH_MS)).result(60)
     ledger.close()
@@ -87,7 +89,8 @@ def of_sites(count: int, events_each: int) -> list[Posts]:
 
 def _of_site(site: str, count: int) -> Posts:
     made = (
-        encode(event, f"urn:msp:site:{site}", "e-1", seq, BEGAN_MS) for seq, event in enumerate(calls(count, site), 1)
+        encode(event, f"urn:msp:site:{site}", "e-1", seq, BEGAN_MS + DAY_MS)
+        for seq, event in enumerate(calls(count, site, DAY_MS), 1)
     )
     return _posts(site, "e-1", made)
 

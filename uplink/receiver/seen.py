@@ -25,6 +25,9 @@ KIND = "seen"
 WRITE_EVERY_S = 5.0
 """A page that is looked at by people needs no more; a busy receiver writes each site at most so often."""
 
+AT_ONCE = 500
+"""Sites in one write: some milliseconds, in which batches wait."""
+
 
 class Seen(Struct, frozen=True, kw_only=True, gc=False):
     """`skew_ms`: the site's clock minus the platform's. `status` is None where the agent said nothing of itself.
@@ -57,13 +60,15 @@ class Sightings:
     async def write(self) -> None:
         """Write what waits; what the store cannot take now waits on."""
         waiting, self._waiting = self._waiting, {}
-        for site, seen in waiting.items():
-            try:
-                await self._documents.put(KIND, site, msgspec.json.encode(await self._with_since(seen)))
-            except StoreUnavailable as error:
-                log.debug("sightings wait: %s", error)
-                self._waiting = {**waiting, **self._waiting}
-                return
+        sites = list(waiting)
+        try:
+            for first in range(0, len(sites), AT_ONCE):
+                some = sites[first : first + AT_ONCE]
+                written = {site: msgspec.json.encode(await self._with_since(waiting[site])) for site in some}
+                await self._documents.put_all(KIND, written)
+        except StoreUnavailable as error:
+            log.debug("sightings wait: %s", error)
+            self._waiting = {**waiting, **self._waiting}
 
     async def _with_since(self, seen: Seen) -> Seen:
         """Told since when something is wrong, which what was written before knows."""

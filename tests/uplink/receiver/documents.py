@@ -83,6 +83,24 @@ async def check_a_long_list_is_whole_every_time(store: Documents) -> None:
     assert paged == kept
 
 
+async def check_many_are_put_at_once_over_whatever_stands_there(store: Documents) -> None:
+    first = await store.put("seen", "a", b"old")
+    gone = await store.put("seen", "b", b"old")
+    assert first is not None
+    assert gone is not None
+    await store.delete("seen", "b")
+    await store.put_all("seen", {"b": b"2", "a": b"1", **{f"n{n}": b"x" for n in range(450)}})
+    await store.put_all("seen", {})
+    found = {key: await store.get("seen", key) for key in ("a", "b")}
+    assert [each.body if each else None for each in found.values()] == [b"1", b"2"]
+    assert [each.revision > before for each, before in zip(found.values(), (first, gone), strict=True) if each] == [
+        True
+    ] * 2
+    assert len(await store.listed("seen")) == 452
+    with pytest.raises(ValueError, match="empty"):
+        await store.put_all("seen", {"c": b""})
+
+
 CHECKS: list[Callable[[Documents], Awaitable[None]]] = [
     check_kept_by_kind_and_key,
     check_changed_by_one_at_a_time,
@@ -90,4 +108,5 @@ CHECKS: list[Callable[[Documents], Awaitable[None]]] = [
     check_listed_in_order_and_by_page,
     check_a_long_list_is_whole_every_time,
     check_any_text_is_a_key,
+    check_many_are_put_at_once_over_whatever_stands_there,
 ]

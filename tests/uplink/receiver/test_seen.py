@@ -1,6 +1,7 @@
 """What the receiver knows of a site besides its events: when it was heard, by which clock, and what its agent said."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,10 @@ async def test_a_heartbeat_says_how_the_agent_is(tmp_path: Path) -> None:
 class Broken(SqliteStore):
     fails = True
 
-    async def put(self, kind: str, key: str, body: bytes, expected: int = -1) -> int | None:
+    async def put_all(self, kind: str, bodies: Mapping[str, bytes]) -> None:
         if self.fails:
             raise StoreUnavailable("full")
-        return await super().put(kind, key, body, expected)
+        await super().put_all(kind, bodies)
 
 
 async def test_what_the_store_cannot_take_now_is_written_later_and_the_newest_holds(tmp_path: Path) -> None:

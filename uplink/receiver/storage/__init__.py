@@ -7,6 +7,7 @@ Laws
 - A store that cannot write says StoreUnavailable, and nothing of the batch is stored.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Protocol
 
@@ -185,6 +186,9 @@ class Documents(Protocol):
     async def put(self, kind: str, key: str, body: bytes, expected: int = ANY) -> int | None:
         """Its new revision, durable on return; or None where another revision than `expected` stands there (0: none may).
         Raises StoreUnavailable."""
+
+    async def put_all(self, kind: str, bodies: Mapping[str, bytes]) -> None:
+        """By key, over whatever stands there, in one go. Durable on return. Raises StoreUnavailable, when some may be there."""
 
     async def delete(self, kind: str, key: str, expected: int = ANY) -> bool:
         """Whether there was one, of that revision."""

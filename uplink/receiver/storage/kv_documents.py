@@ -8,6 +8,7 @@ Laws
 
 import asyncio
 import re
+from collections.abc import Mapping
 
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
@@ -17,7 +18,7 @@ from uplink.receiver.storage import ANY, Document, StoreUnavailable
 from uplink.receiver.storage.nats_place import OVERTAKEN, NatsPlace, answered
 
 AT_ONCE = 200
-"""Documents asked for at once: 10,000 of them in some 50 rounds."""
+"""Documents asked for or put at once: 10,000 of them in some 50 rounds."""
 _PLAIN = re.compile(r"[0-9A-Za-z_-]")
 
 
@@ -57,6 +58,11 @@ class KvDocuments:
             return await answered(self._kv.update(_name(kind, key), body, revision), KeyWrongLastSequenceError)
         except KeyWrongLastSequenceError:
             return None
+
+    async def put_all(self, kind: str, bodies: Mapping[str, bytes]) -> None:
+        waiting = list(bodies.items())
+        for first in range(0, len(waiting), AT_ONCE):
+            await asyncio.gather(*(self.put(kind, key, body) for key, body in waiting[first : first + AT_ONCE]))
 
     async def delete(self, kind: str, key: str, expected: int = ANY) -> bool:
         revision, standing = await self._standing(kind, key)

@@ -11,7 +11,7 @@ Laws
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -133,6 +133,12 @@ class PostgresStore:
         revision: int | None = await self._do(lambda connection: connection.fetchval(_PUT, kind, key, body, expected))
         return revision
 
+    async def put_all(self, kind: str, bodies: Mapping[str, bytes]) -> None:
+        if not all(bodies.values()):
+            raise ValueError("a document cannot be empty")
+        keys = sorted(bodies)
+        await self._do(lambda connection: connection.execute(_PUT_ALL, kind, keys, [bodies[key] for key in keys]))
+
     async def delete(self, kind: str, key: str, expected: int = ANY) -> bool:
         return await self._do(lambda connection: connection.fetchval(_DELETE, kind, key, expected)) is not None
 
@@ -251,6 +257,13 @@ SELECT $1, $2, 1, $3 WHERE $4::bigint IN (-1, 0) OR EXISTS (SELECT FROM document
 ON CONFLICT (kind, key) DO UPDATE SET revision = old.revision + 1, body = excluded.body
     WHERE $4 = -1 OR $4 = CASE WHEN old.body = '' THEN 0 ELSE old.revision END
 RETURNING revision
+"""
+
+# In the order of keys: two receivers that put the same ones wait for each other in one direction only.
+_PUT_ALL = """
+INSERT INTO document AS old (kind, key, revision, body)
+SELECT $1, key, 1, body FROM unnest($2::text[], $3::bytea[]) AS new (key, body)
+ON CONFLICT (kind, key) DO UPDATE SET revision = old.revision + 1, body = excluded.body
 """
 
 _DELETE = """

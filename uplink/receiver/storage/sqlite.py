@@ -8,7 +8,7 @@ Laws
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import IO, TypeVar
@@ -139,6 +139,9 @@ class SqliteStore:
 
     async def put(self, kind: str, key: str, body: bytes, expected: int = ANY) -> int | None:
         return await self._write(lambda db: documents.put(db, kind, key, body, expected))
+
+    async def put_all(self, kind: str, bodies: Mapping[str, bytes]) -> None:
+        await self._write(lambda db: [documents.put(db, kind, key, body, ANY) for key, body in bodies.items()])
 
     async def delete(self, kind: str, key: str, expected: int = ANY) -> bool:
         return await self._write(lambda db: documents.delete(db, kind, key, expected))

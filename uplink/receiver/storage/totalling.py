@@ -4,10 +4,12 @@ Law: a sum is exact. Quantities are decimals in texts, which SQLite cannot add: 
 """
 
 import sqlite3
-from collections import defaultdict
 from decimal import Decimal
+from typing import TypeVar
 
-from uplink.receiver.storage.reckoning import Reckoned, exact_sum
+from uplink.receiver.storage.reckoning import Reckoned, exact_add
+
+_Key = TypeVar("_Key", bound=tuple[object, ...])
 
 _ADD = "exact_add"
 _TOTAL = f"""
@@ -30,29 +32,31 @@ def install(db: sqlite3.Connection) -> None:
 
 
 def _added(one: str, other: str) -> str:
-    return f"{exact_sum((Decimal(one), Decimal(other))):f}"
+    return f"{exact_add(Decimal(one), Decimal(other)):f}"
 
 
 class Sums:
     """Of a group: by site, over all sites, and of calls by hour."""
 
     def __init__(self) -> None:
-        self._of_sites: dict[tuple[int, str, str, str], list[tuple[int, Decimal]]] = defaultdict(list)
-        self._of_all: dict[tuple[str, str, str], list[tuple[int, Decimal]]] = defaultdict(list)
-        self._calls: dict[tuple[int, str, int], list[Decimal]] = defaultdict(list)
+        self._of_sites: dict[tuple[int, str, str, str], tuple[int, Decimal]] = {}
+        self._of_all: dict[tuple[str, str, str], tuple[int, Decimal]] = {}
+        self._calls: dict[tuple[int, str, int], Decimal] = {}
 
     def note(self, site_id: int, reckoned: Reckoned) -> None:
         for day, meter, unit, events, quantity in reckoned.sums:
-            self._of_sites[site_id, day, meter, unit].append((events, quantity))
-            self._of_all[day, meter, unit].append((events, quantity))
-        for hour in reckoned.calls:
-            self._calls[site_id, hour.day, hour.hour].append(hour.quantity)
+            _add(self._of_sites, (site_id, day, meter, unit), events, quantity)
+            _add(self._of_all, (day, meter, unit), events, quantity)
+        for day, hour, quantity in reckoned.calls:
+            before = self._calls.get((site_id, day, hour))
+            self._calls[site_id, day, hour] = quantity if before is None else exact_add(before, quantity)
 
     def add_to(self, db: sqlite3.Connection) -> None:
-        db.executemany(_TOTAL, [(*key, *_sum(parts)) for key, parts in self._of_sites.items()])
-        db.executemany(_FLEET_TOTAL, [(*key, *_sum(parts)) for key, parts in self._of_all.items()])
-        db.executemany(_CALL_HOUR, [(*key, f"{exact_sum(parts):f}") for key, parts in self._calls.items()])
+        db.executemany(_TOTAL, [(*key, events, f"{total:f}") for key, (events, total) in self._of_sites.items()])
+        db.executemany(_FLEET_TOTAL, [(*key, events, f"{total:f}") for key, (events, total) in self._of_all.items()])
+        db.executemany(_CALL_HOUR, [(*key, f"{total:f}") for key, total in self._calls.items()])
 
 
-def _sum(parts: list[tuple[int, Decimal]]) -> tuple[int, str]:
-    return sum(events for events, _ in parts), f"{exact_sum(quantity for _, quantity in parts):f}"
+def _add(sums: dict[_Key, tuple[int, Decimal]], key: _Key, events: int, quantity: Decimal) -> None:
+    before = sums.get(key)
+    sums[key] = (before[0] + events, exact_add(before[1], quantity)) if before else (events, quantity)
