@@ -203,6 +203,8 @@ KEYS: dict[str, str] = {
     "destination.nats.user": "A user, whose password is in `password_file`.",
     "destination.nats.password_file": "A file whose first line is the password of `user`.",
     "destination.nats.token_file": "A file whose first line is a token.",
+    "destination.nats.creds_file": "A credentials file (`.creds`): a JWT and the seed that proves it.",
+    "destination.nats.nkey_file": "A file whose first line is the seed of a user's nkey (`SU...`).",
     "destination.kafka.brokers": "Host and port of a broker, or of several with commas between.",
     "destination.kafka.topic": "The topic. It must be there.",
     "destination.kafka.key": "What a message's key is, and so which events stay in order.",

@@ -23,7 +23,8 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from uplink.destinations.nats import NatsSettings, subject_of
-from uplink.line import CredentialsUnreadable, first_line
+from uplink.line import CredentialsUnreadable
+from uplink.nats_credentials import LoginClient, is_refusal, options, why_refused
 from uplink.outbox import Refusal
 from uplink.taker import Event, Failed, Limits, Outcome, Taken, form
 
@@ -35,11 +36,10 @@ CONTENT_TYPE = "application/cloudevents+json"
 """CloudEvents' NATS binding 1.0.2, structured content mode."""
 ONCE: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
 """The client would try for ever, and for two minutes where it has never been connected."""
-
-CLOSE_S = 1.0
-"""The client waits for ever for the end of a connection whose TLS has failed."""
 STORE_FAILED = 10077
 """The stream's own limits, with `discard: new`; of a subject's, where each event has one of its own: it is there."""
+FORBIDDEN = "permissions violation"
+"""A user that may not publish there gets no answer, and the connection this word."""
 PER_SUBJECT = "per subject"
 TOO_LONG = 10054
 FULL = (STORE_FAILED, 10023, 10028, 10047)
@@ -55,14 +55,18 @@ class JetStream:
 
     def __init__(self, settings: NatsSettings) -> None:
         self._settings = settings
-        self._options = _options(settings)
+        self._login = settings.login()
+        options(self._login)
         self._client: Client | None = None
         self._lost = asyncio.Event()
+        self._forbidden = ""
 
     async def send(self, events: Sequence[Event]) -> Outcome:
         try:
             js = await self._connected()
             answers = await self._publish(js, events)
+        except CredentialsUnreadable as error:
+            return Failed(code="unauthorized", detail=str(error), slow=True)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             await self.close()
             return self._failed(error)
@@ -74,7 +78,7 @@ class JetStream:
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            await _close(client)
+            await client.close()
 
     async def _connected(self) -> JetStreamContext:
         if self._client is not None and self._client.is_connected:
@@ -98,7 +102,8 @@ class JetStream:
         return await self._connect(servers[-1])
 
     async def _connect(self, server: str) -> Client:
-        client, lost, heard = Client(), asyncio.Event(), list[Exception]()
+        client, lost, heard = LoginClient(self._login), asyncio.Event(), list[Exception]()
+        self._forbidden = ""
 
         async def on_close() -> None:
             lost.set()
@@ -106,15 +111,18 @@ class JetStream:
         async def on_error(error: Exception) -> None:
             log.debug("nats: %s", _words(error))
             heard[:] = [error]
+            if FORBIDDEN in _words(error).lower():
+                self._forbidden = _words(error)
 
+        how = {"name": "pegcount", "connect_timeout": self._settings.timeout_s, **ONCE, **options(self._login)}
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                await client.connect(server, closed_cb=on_close, error_cb=on_error, **ONCE, **self._options)
+                await client.connect(server, closed_cb=on_close, error_cb=on_error, **how)
         except nats.errors.NoServersError as error:
-            await _close(client)
+            await client.close()
             raise (heard or [error])[0] from None
         except BaseException:
-            await _close(client)
+            await client.close()
             raise
         self._lost = lost
         return client
@@ -177,10 +185,10 @@ class JetStream:
                 return Failed(code="destination_misconfigured", detail=words, slow=True)
             case APIError():
                 return Failed(code="server_error", detail=words)
-            case nats.errors.AuthorizationError() | nats.errors.InvalidUserCredentialsError():
-                return Failed(code="unauthorized", detail=words, slow=True)
-            case nats.errors.Error() if "authorization" in words.lower() or "authentication" in words.lower():
-                return Failed(code="unauthorized", detail=words, slow=True)
+            case TimeoutError() if self._forbidden:
+                return Failed(code="forbidden", detail=self._forbidden, slow=True)
+            case _ if is_refusal(error):
+                return Failed(code="unauthorized", detail=words + why_refused(self._login), slow=True)
         codes = (code for kind, code in _BY_TYPE if isinstance(error, kind))
         return Failed(code=next(codes, "reset"), detail=words, slow=isinstance(error, ssl.SSLError | socket.gaierror))
 
@@ -220,37 +228,6 @@ def _is_too_long(error: BaseException) -> bool:
     return isinstance(error, nats.errors.MaxPayloadError) or (
         isinstance(error, APIError) and error.err_code == TOO_LONG
     )
-
-
-def _options(settings: NatsSettings) -> dict[str, Any]:
-    """Raises CredentialsUnreadable."""
-    found: dict[str, Any] = {"name": "pegcount", "connect_timeout": settings.timeout_s}
-    if settings.user:
-        found |= {"user": settings.user, "password": first_line(settings.password_file)}
-    if settings.token_file:
-        found["token"] = first_line(settings.token_file)
-    if settings.ca_file or settings.certificate or "tls://" in settings.url:
-        found["tls"] = _trust(settings)
-    return found
-
-
-def _trust(settings: NatsSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file or None)
-        if settings.certificate:
-            context.load_cert_chain(settings.certificate, settings.key_file)
-    except (OSError, ssl.SSLError) as error:
-        files = ", ".join(filter(None, (settings.ca_file, settings.certificate, settings.key_file)))
-        raise CredentialsUnreadable(f"{files}: {error.strerror or error}") from None
-    return context
-
-
-async def _close(client: Client) -> None:
-    try:
-        async with asyncio.timeout(CLOSE_S):
-            await client.close()
-    except (nats.errors.Error, OSError, TimeoutError) as error:
-        log.debug("closing: %s", error)
 
 
 def _words(error: BaseException) -> str:

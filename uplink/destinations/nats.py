@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from uplink.destinations.settings import TakerSettings
 from uplink.line import CredentialsUnreadable
+from uplink.nats_login import NatsLogin
 from uplink.taker import Event, Taker
 
 _UNFIT = re.compile(r"[^0-9A-Za-z_-]")
@@ -19,7 +20,7 @@ _PART = "{id}"
 
 class NatsSettings(TakerSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`url`: one server or several, separated by commas, `tls://` for TLS. `user` goes with `password_file`; or there
-    is `token_file`. `subject` is a template."""
+    is `token_file`, `creds_file` or `nkey_file`. `subject` is a template."""
 
     url: Annotated[str, Meta(pattern=r"^(nats|tls)://[^/@,\s]+(,(nats|tls)://[^/@,\s]+)*$")]
     stream_name: Annotated[str, Meta(pattern=r"^[^\s.*>/\\]{1,255}$")]
@@ -28,17 +29,14 @@ class NatsSettings(TakerSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     user: str = ""
     password_file: str = ""
     token_file: str = ""
+    creds_file: str = ""
+    nkey_file: str = ""
     ca_file: str = ""
     certificate: str = ""
     key_file: str = ""
 
     def __post_init__(self) -> None:
-        if self.user and self.token_file:
-            raise ValueError("only one of user and token_file can be given")
-        if bool(self.user) != bool(self.password_file):
-            raise ValueError("user and password_file belong together")
-        if bool(self.certificate) != bool(self.key_file):
-            raise ValueError("certificate and key_file belong together")
+        self.login().check()
         try:
             made = self.subject.format_map(dict.fromkeys(("site", "meter", "subject", "id"), "x"))
         except (KeyError, IndexError, ValueError, AttributeError):
@@ -47,6 +45,10 @@ class NatsSettings(TakerSettings, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError(
                 "subject must be tokens with dots between, and may hold {site}, {meter}, {subject} and {id}"
             )
+
+    def login(self) -> NatsLogin:
+        named = {field: getattr(self, field) for field in NatsLogin.__struct_fields__ if field != "tls"}
+        return NatsLogin(**named, tls="tls://" in self.url)
 
     @property
     def subject_is_identity(self) -> bool:

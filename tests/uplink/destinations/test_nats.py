@@ -4,10 +4,8 @@ import asyncio
 import json
 import logging
 import signal
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +16,6 @@ import pytest
 from nats.js import JetStreamContext, api
 
 from tests.uplink.destinations.drained import drained_by_killed_agents
-from tests.uplink.fault_proxy import certificate
 from tests.uplink.feed import MemoryFeed
 from tests.uplink.platform import Clock
 from tests.uplink.receiver.jetstream import NatsServer
@@ -259,6 +256,8 @@ def test_a_subject_is_always_one_that_can_be_published_to(template: str, meter: 
         {"subject": "a.>"},
         {"user": "u"},
         {"user": "u", "password_file": "/p", "token_file": "/t"},
+        {"token_file": "/t", "creds_file": "/c"},
+        {"creds_file": "/c", "nkey_file": "/n"},
         {"certificate": "/c"},
     ],
 )
@@ -268,64 +267,15 @@ def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
 
 
 def test_a_secret_that_cannot_be_read_is_told_at_the_start(tmp_path: Path) -> None:
-    for key in ("token_file", "ca_file"):
-        made = msgspec.convert({"url": "nats://x", "stream_name": "S", key: str(tmp_path / "none")}, NatsSettings)
-        with pytest.raises(CredentialsUnreadable, match="none"):
+    (tmp_path / "rubbish").write_text("rubbish")
+    for key, file in (
+        ("token_file", "none"),
+        ("ca_file", "none"),
+        ("creds_file", "none"),
+        ("creds_file", "rubbish"),
+        ("nkey_file", "none"),
+        ("nkey_file", "rubbish"),
+    ):
+        made = msgspec.convert({"url": "nats://x", "stream_name": "S", key: str(tmp_path / file)}, NatsSettings)
+        with pytest.raises(CredentialsUnreadable, match=file):
             TAKERS["nats"].open(made, "site-1")
-
-
-class Guarded(NatsServer):
-    """A server that asks who comes: `guard` is a piece of its configuration."""
-
-    def __init__(self, guard: str) -> None:
-        super().__init__()
-        self._guard = guard
-
-    def start(self) -> None:
-        with (self._folder / "nats.conf").open("a") as file:
-            file.write(self._guard)
-        super().start()
-
-
-GUARDS = {
-    "user": ('authorization { user: "meter", password: "secret" }', {"user": "meter", "password": "secret"}),
-    "token": ('authorization { token: "secret" }', {"token": "secret"}),
-}
-"""The server's configuration, and how its operator comes in."""
-
-
-@pytest.mark.parametrize("guard", GUARDS)
-async def test_who_shows_what_the_server_asks_for_comes_in_and_nobody_else(guard: str, tmp_path: Path) -> None:
-    configured, login = GUARDS[guard]
-    secret = tmp_path / "secret"
-    secret.write_text("secret\n")
-    shown = {
-        "user": {"user": "meter", "password_file": str(secret)},
-        "token": {"token_file": str(secret)},
-    }[guard]
-    feed = recorded(3)
-    with Guarded(configured) as server:
-        async with operator(server, **login) as js:
-            await js.add_stream(**STREAM)
-        async with forwarding(server, feed) as loop:
-            assert (await loop.upload()).problem == "unauthorized"
-            assert feed.through == 0
-        async with forwarding(server, feed, **shown) as loop:
-            assert (await loop.upload()).problem == ""
-        async with operator(server, **login) as js:
-            assert (await js.stream_info("METERS")).state.messages == 3
-
-
-async def test_tls_is_held_against_the_operators_own_authority(tmp_path: Path) -> None:
-    good = certificate(tmp_path, datetime.now(UTC) + timedelta(days=1))
-    feed = recorded(3)
-    with Guarded(f'tls {{ cert_file: "{good.certificate}", key_file: "{good.key}" }}') as server:
-        trusting = ssl.create_default_context(cafile=good.certificate)
-        async with operator(server, tls=trusting) as js:
-            await js.add_stream(**STREAM)
-        url = f"tls://127.0.0.1:{server.port}"
-        async with forwarding(server, feed, url=url) as loop:
-            assert (await loop.upload()).problem == "tls"
-        assert feed.through == 0
-        async with forwarding(server, feed, url=url, ca_file=good.certificate) as loop:
-            assert (await loop.upload()).problem == ""

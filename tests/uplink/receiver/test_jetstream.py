@@ -190,7 +190,7 @@ async def test_a_site_of_a_hundred_epochs_fits_into_a_header(nats_server: NatsSe
 def test_a_place_is_read_from_its_url_and_shown_without_passwords() -> None:
     place = parse("nats://meter:geheim@a.example.net,b.example.net:4333/LOG?replicas=3&max_bytes=5000&creds=/k")
     assert place.servers == ["nats://meter:geheim@a.example.net", "nats://meter:geheim@b.example.net:4333"]
-    assert (place.stream, place.replicas, place.max_bytes, place.credentials) == ("LOG", 3, 5000, "/k")
+    assert (place.stream, place.replicas, place.max_bytes, place.login.creds_file) == ("LOG", 3, 5000, "/k")
     assert place.shown == "nats://a.example.net,b.example.net:4333/LOG"
     for wrong in ("nats:///LOG", "nats://geheim@h/a.b", "nats://geheim@h/?replica=3", "nats://geheim@h/?replicas=x"):
         with pytest.raises(StoreUnavailable) as caught:

@@ -1,8 +1,11 @@
 """Where a JetStream is, out of a URL, and a connection to it.
 
-    nats://HOST[:PORT][,HOST[:PORT]...][/STREAM][?replicas=3&max_bytes=N&creds=FILE&ca=FILE]      tls:// for TLS
+    nats://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]...][/STREAM][?OPTION=VALUE&...]      tls:// for TLS
 
-Law: a URL may hold a password; no message does.
+Laws
+- A URL may hold a password; no message does. Files hold them better: `password`, `token`, `creds`, `nkey`.
+- A connection that was there comes back by itself for ever, also where the server ended it (credentials that have expired):
+  files that were renewed are read then.
 """
 
 import asyncio
@@ -11,20 +14,23 @@ import re
 import ssl
 from collections.abc import Awaitable
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import nats
 from msgspec import Struct
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
+from uplink.line import CredentialsUnreadable
+from uplink.nats_credentials import LoginClient, is_refusal, options, why_refused
+from uplink.nats_login import NatsLogin
 from uplink.receiver.storage import StoreUnavailable, in_words
 
 log = logging.getLogger(__name__)
 
 STREAM = "PEGCOUNT"
 CONNECT_S = 10.0
-RECONNECT_S = 1.0
+RECONNECT_S = 1
 PENDING_BYTES = 64 * 1024 * 1024
 """What may wait for the socket: as many batches as a receiver works on at once, each below 512 kB, twice over."""
 
@@ -32,81 +38,137 @@ OVERTAKEN = (10071, 10164)
 """Error codes: another message stands last in the subject (JSStreamWrongLastSequenceErrF and ...ConstantErr)."""
 
 _STREAM = re.compile(r"[0-9A-Za-z_-]{1,64}\Z")
-_OPTIONS = {"replicas", "max_bytes", "creds", "ca"}
+_FILES = {
+    "password": "password_file",
+    "token": "token_file",
+    "creds": "creds_file",
+    "nkey": "nkey_file",
+    "ca": "ca_file",
+    "cert": "certificate",
+    "key": "key_file",
+}
+"""Options that name files, and what they are of a login."""
+_OPTIONS = {"replicas", "max_bytes", *_FILES}
 _T = TypeVar("_T")
 
 
 class NatsPlace(Struct, frozen=True, kw_only=True):
-    """`replicas` and `max_bytes` (-1: no limit) are for a stream that is not there yet. `shown` is without passwords."""
+    """`servers` hold a password or token where the URL does. `replicas` and `max_bytes` (-1: no limit) are for a stream that is
+    not there yet. `shown` is without passwords."""
 
     servers: list[str]
     stream: str
     replicas: int
     max_bytes: int
-    credentials: str
-    ca_file: str
+    login: NatsLogin
     shown: str
 
 
 def parse(url: str) -> NatsPlace:
     """Raises StoreUnavailable for a URL that is none of ours."""
     parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
     stream = parts.path.strip("/") or STREAM
     login, _, hosts = parts.netloc.rpartition("@")
-    unknown = sorted(options.keys() - _OPTIONS)
+    unknown = sorted(given.keys() - _OPTIONS)
     try:
         if unknown or not hosts or not _STREAM.match(stream):
             raise ValueError(f"unknown option {unknown[0]}" if unknown else "not HOST/STREAM")
+        files = {_FILES[key]: value for key, value in given.items() if key in _FILES}
+        if "password_file" in files:
+            files["user"], login = unquote(login), ""
+        shows = NatsLogin(**files, tls=parts.scheme == "tls")
+        shows.check()
         return NatsPlace(
             servers=[f"{parts.scheme}://{f'{login}@' if login else ''}{host}" for host in hosts.split(",")],
             stream=stream,
-            replicas=int(options.get("replicas", "1")),
-            max_bytes=int(options.get("max_bytes", "-1")),
-            credentials=options.get("creds", ""),
-            ca_file=options.get("ca", ""),
+            replicas=int(given.get("replicas", "1")),
+            max_bytes=int(given.get("max_bytes", "-1")),
+            login=shows,
             shown=f"{parts.scheme}://{hosts}/{stream}",
         )
     except ValueError as error:
         raise StoreUnavailable(f"{parts.scheme}://{hosts}{parts.path}: {error}") from None
 
 
+class LastingClient(LoginClient):
+    """Comes back also where the server has ended the connection, for which the library would close it for good."""
+
+    def __init__(self, place: NatsPlace) -> None:
+        super().__init__(place.login)
+        self._place = place
+        self._was_there = False
+        self._told = ""
+
+    async def enter(self, shown: dict[str, Any]) -> None:
+        """Raises what the library does, and StoreUnavailable where a server does not let us in."""
+        async with asyncio.timeout(CONNECT_S):
+            await self.connect(
+                self._place.servers,
+                name="pegcount receiver",
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=RECONNECT_S,
+                pending_size=PENDING_BYTES,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_loss,
+                reconnected_cb=self._on_return,
+                **shown,
+            )
+        self._was_there = True
+
+    async def _process_err(self, err_msg: str) -> None:
+        """What the server says before it ends a connection is to us what a broken one is."""
+        if "permissions violation" in err_msg.lower():
+            return await super()._process_err(err_msg)
+        error = nats.errors.Error(f"nats: {err_msg}")
+        await self._on_error(error)
+        return await self._process_op_err(error)
+
+    async def _on_error(self, error: Exception) -> None:
+        """Where it was never let in, nobody shall wait for what does not mend itself; later, a refusal is told once."""
+        log.debug("nats: %s", in_words(error))
+        if words := refused(error, self._place):
+            if not self._was_there:
+                raise StoreUnavailable(words)
+            self._tell(words)
+
+    async def _on_loss(self) -> None:
+        if not self.is_closed:
+            self._tell("the connection is lost")
+
+    async def _on_return(self) -> None:
+        self._tell("the connection is back")
+
+    def _tell(self, words: str) -> None:
+        if words != self._told:
+            log.warning("NATS: %s", words)
+        self._told = words
+
+
+def refused(error: Exception, place: NatsPlace) -> str:
+    """What is to be said of a refusal; nothing where it is none."""
+    if not (is_refusal(error) or isinstance(error, ssl.SSLError | nats.errors.SecureConnWantedError)):
+        return ""
+    return f"{place.shown}: {in_words(error)}{why_refused(place.login)}"
+
+
 async def connect(place: NatsPlace) -> Client:
     """A connection that comes back by itself for ever, once it was there. Raises StoreUnavailable."""
-    client = Client()
-
-    async def on_loss() -> None:
-        if not client.is_closed:
-            log.warning("the connection to NATS is lost")
-
-    options: dict[str, Any] = {
-        "name": "pegcount receiver",
-        "max_reconnect_attempts": -1,
-        "reconnect_time_wait": RECONNECT_S,
-        "pending_size": PENDING_BYTES,
-        "error_cb": _on_error,
-        "disconnected_cb": on_loss,
-        "reconnected_cb": _on_return,
-    }
     try:
-        if place.credentials:
-            options["user_credentials"] = place.credentials
-        if place.ca_file:
-            options["tls"] = ssl.create_default_context(cafile=place.ca_file)
-        async with asyncio.timeout(CONNECT_S):
-            await client.connect(place.servers, **options)
-    except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
+        shown = options(place.login)
+    except CredentialsUnreadable as error:
+        raise StoreUnavailable(f"{place.shown}: {error}") from None
+    client = LastingClient(place)
+    try:
+        await client.enter(shown)
+    except StoreUnavailable:
         await client.close()
-        raise StoreUnavailable(f"{place.shown}: {in_words(error)}") from error
+        raise
+    except (nats.errors.Error, OSError, ValueError) as error:
+        await client.close()
+        cause = client.last_error if isinstance(error, TimeoutError) and client.last_error else error
+        raise StoreUnavailable(f"{place.shown}: {in_words(cause)}") from error
     return client
-
-
-async def _on_error(error: Exception) -> None:
-    log.debug("nats: %s", in_words(error))
-
-
-async def _on_return() -> None:
-    log.warning("the connection to NATS is back")
 
 
 async def answered(work: Awaitable[_T], *passed: type[Exception]) -> _T:
