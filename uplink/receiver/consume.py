@@ -25,12 +25,13 @@ from nats.js import JetStreamContext, api
 from uplink.batch import BatchError
 from uplink.receiver import repair
 from uplink.receiver.placing import Conflict, Gap, Placement
-from uplink.receiver.storage import Documents, Incoming, Store, StoreUnavailable
+from uplink.receiver.storage import Documents, Incoming, Store, StoreUnavailable, in_words
 from uplink.receiver.storage.clickhouse import ClickHouseBooks
 from uplink.receiver.storage.jetstream import JetStreamStore
 from uplink.receiver.storage.jetstream_log import JetStreamLog
 from uplink.receiver.storage.logged import Logged, read
 from uplink.receiver.storage.opening import open_books
+from uplink.receiver.storage.outage import Outage
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ class Consumer:
         self._name = name
         self._trim = trim
         self._sleep = sleep
+        self._outage = Outage("the log, or what it is booked into,")
         self._in_hand: list[Msg] = []
 
     async def run(self) -> None:
@@ -121,7 +123,7 @@ class Consumer:
                 while True:
                     await self._take(await _fetched(subscription))
             except (StoreUnavailable, NatsError, OSError) as error:
-                log.warning("the log is away: %s", error)
+                self._outage.begins(in_words(error))
                 await self._sleep(RETRY_MIN_S)
             finally:
                 self._in_hand = []
@@ -204,9 +206,12 @@ class Consumer:
         wait_s = RETRY_MIN_S
         while True:
             try:
-                return await ask()
+                answer = await ask()
             except (StoreUnavailable, NatsError, OSError) as error:
-                log.warning("booking waits %.1f s: %s", wait_s, error)
+                self._outage.begins(in_words(error))
+            else:
+                self._outage.ends()
+                return answer
             await self._sleep(wait_s)
             wait_s = min(2 * wait_s, RETRY_MAX_S)
             await self._hold()

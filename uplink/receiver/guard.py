@@ -14,7 +14,7 @@ from uplink.receiver.gate import Gate
 from uplink.receiver.problems import problem
 from uplink.receiver.proxies import FIELD, Proxies
 from uplink.receiver.rates import Buckets, address_key
-from uplink.receiver.storage import StoreUnavailable
+from uplink.receiver.storage import ReadElsewhere, StoreUnavailable
 
 
 class Guard:
@@ -52,6 +52,8 @@ class Guard:
             return await handler(request)
         except Refused as refused:
             return problem(refused.code, str(refused), **refused.members)
+        except ReadElsewhere as error:
+            return problem("store_unavailable", str(error))
         except StoreUnavailable:
             return problem("store_unavailable", "try again later")
         except web.HTTPNotFound:

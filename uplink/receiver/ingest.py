@@ -87,6 +87,9 @@ class Ingest:
         except Refused as refused:
             self.metrics.batches[refused.code] += 1
             raise
+        except StoreUnavailable:
+            self.metrics.batches["store_unavailable"] += 1
+            raise
         finally:
             self.metrics.answer_s += time.monotonic() - began_s
 
@@ -117,10 +120,7 @@ class Ingest:
             await those_ahead()
             mend = self.resending.stands(site, head.epoch)
             incoming = Incoming(site=site, head=head, events=events, now_ms=self.clock_ms(), encoded=body, mend=mend)
-            try:
-                appended = await repair.append(self.store, incoming, self.store)
-            except StoreUnavailable as error:
-                raise Refused("store_unavailable", "try again later") from error
+            appended = await repair.append(self.store, incoming, self.store)
             self._see(incoming, appended, request.headers.get(status.FIELD, ""), writer.by)
             replay_from = await self.resending.hint(site, head, appended.placement)
         return self._answer(incoming, appended, await self.keys.current(), replay_from)

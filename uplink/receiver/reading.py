@@ -182,7 +182,7 @@ class Reading:
         return web.Response(body=OPENAPI, content_type="application/json")
 
     async def get_health(self, _request: web.Request) -> web.StreamResponse:
-        await self.store.get("health", "store")
+        await self.store.check()
         return web.Response(text="ok\n")
 
     async def get_metrics(self, _request: web.Request) -> web.StreamResponse:

@@ -145,6 +145,44 @@ async def test_a_server_that_is_away_is_told_within_the_agents_patience(
     await asyncio.to_thread(nats_server.start)
 
 
+async def test_a_stream_that_was_deleted_is_no_empty_one(nats_server: NatsServer) -> None:
+    """A gap would be told to a site that is not remembered, and it would look for numbers that nobody lacks."""
+    store = await JetStreamStore.open(nats_server.url)
+    await store.append(incoming("site-1", "original", 1, 3))
+    await store.check()
+    await store.log.js.delete_stream("PEGCOUNT")
+    for site in ("site-1", "site-2"):
+        with pytest.raises(StoreUnavailable):
+            await store.append(incoming(site, "original", 4, 3))
+    with pytest.raises(StoreUnavailable, match="the stream is gone"):
+        await store.check()
+    await store.close()
+
+
+async def test_health_is_asked_of_the_stream_and_of_the_bucket(nats_server: NatsServer) -> None:
+    store = await JetStreamStore.open(nats_server.url)
+    stream = (await store.log.js.stream_info("PEGCOUNT")).config
+    await store.log.js.update_stream(stream.evolve(discard=api.DiscardPolicy.OLD))
+    with pytest.raises(StoreUnavailable, match="discards the old"):
+        await store.check()
+    await store.log.js.update_stream(stream)
+    await store.check()
+    await store.log.js.delete_stream("KV_PEGCOUNT_documents")
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        await store.check()
+    await store.close()
+
+
+@pytest.mark.parametrize("config", [{"storage": api.StorageType.MEMORY}, {"ttl": 60}], ids=str)
+async def test_a_bucket_that_would_forget_keys_is_not_used(nats_server: NatsServer, config: dict[str, object]) -> None:
+    store = await JetStreamStore.open(nats_server.url)
+    await store.log.js.delete_key_value("PEGCOUNT_documents")
+    await store.log.js.create_key_value(api.KeyValueConfig(bucket="PEGCOUNT_documents", **config))  # type: ignore[arg-type]
+    await store.close()
+    with pytest.raises(StoreUnavailable, match="the bucket PEGCOUNT_documents"):
+        await JetStreamStore.open(nats_server.url)
+
+
 @pytest.mark.parametrize(
     ("config", "fault"),
     [
@@ -153,6 +191,8 @@ async def test_a_server_that_is_away_is_told_within_the_agents_patience(
         ({"discard": api.DiscardPolicy.NEW, "storage": api.StorageType.MEMORY}, "in memory"),
         ({"discard": api.DiscardPolicy.NEW, "max_msgs_per_subject": 5}, "forgets by number"),
         ({"discard": api.DiscardPolicy.NEW, "retention": api.RetentionPolicy.WORK_QUEUE}, "what was consumed"),
+        ({"discard": api.DiscardPolicy.NEW, "max_msg_size": 100_000}, "refuses large batches"),
+        ({"discard": api.DiscardPolicy.NEW, "no_ack": True}, "acknowledges nothing"),
     ],
     ids=str,
 )

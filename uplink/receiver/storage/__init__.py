@@ -23,6 +23,10 @@ class StoreUnavailable(Exception):
     """Disk full, locked or gone: the site should come again later."""
 
 
+class ReadElsewhere(StoreUnavailable):
+    """It only keeps batches: no sense in coming again. Says where it is read."""
+
+
 def in_words(error: BaseException) -> str:
     """Some errors of libraries have no text but their name."""
     return str(error) or type(error).__name__
@@ -198,6 +202,9 @@ class Documents(Protocol):
 
 
 class Store(Protocol):
+    async def check(self) -> None:
+        """Raises StoreUnavailable where no batch could be stored now, as far as that can be told without one."""
+
     async def append(self, incoming: Incoming) -> Appended:
         """Raises StoreUnavailable."""
 

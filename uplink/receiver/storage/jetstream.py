@@ -28,6 +28,7 @@ from uplink.receiver.storage import (
     EpochState,
     Exceptional,
     Incoming,
+    ReadElsewhere,
     SitesQuery,
     SiteState,
     Storage,
@@ -50,6 +51,7 @@ from uplink.receiver.storage.logged import (
     subject,
 )
 from uplink.receiver.storage.nats_place import OVERTAKEN, answered
+from uplink.receiver.storage.outage import Outage
 
 RACES_MAX = 20
 """Tries of one batch against other receivers. An agent sends one batch at a time, so one other try is what is seen."""
@@ -67,6 +69,7 @@ class JetStreamStore(KvDocuments):
         super().__init__(log.js, log.place)
         self.log = log
         self._books = books
+        self._outage = Outage(log.place.shown)
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
 
     @classmethod
@@ -85,7 +88,16 @@ class JetStreamStore(KvDocuments):
         if self._books is not None:
             await self._books.close()
 
+    async def check(self) -> None:
+        """Its books may be away meanwhile."""
+        await self.log.check()
+        await self.check_bucket()
+
     async def append(self, incoming: Incoming) -> Appended:
+        with self._outage.watched():
+            return await self._append(incoming)
+
+    async def _append(self, incoming: Incoming) -> Appended:
         appended = await self._append_to_remembered(incoming) or await self._append_to_read(
             incoming, message_id(incoming)
         )
@@ -207,7 +219,7 @@ class JetStreamStore(KvDocuments):
 
     def _read_from(self) -> Storage:
         if self._books is None:
-            raise StoreUnavailable("a log is read where it is booked: give --books")
+            raise ReadElsewhere("a log is read where it is booked: give --books")
         return self._books
 
 

@@ -1,6 +1,8 @@
 """The stream of batches: one that keeps what it acknowledged, what its messages say, and where they are."""
 
 import contextlib
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext, api
@@ -12,10 +14,13 @@ from uplink.receiver.storage.logged import SHARDS, Logged, read, site_of, subjec
 from uplink.receiver.storage.nats_place import NatsPlace, answered, connect, parse
 
 ANSWER_S = 10.0
+STREAM_NOT_FOUND = 10059
+"""JSStreamNotFoundErr of the server's error codes."""
 MESSAGE_MAX_BYTES = ENCODED_MAX_BYTES + 64 * 1024
 """A body and its headers. NATS takes 1 MiB unless its `max_payload` says less."""
 WINDOW_S = 120.0
 """Of message ids, JetStream's own default."""
+_T = TypeVar("_T")
 
 
 class MessageUnreadable(StoreUnavailable):
@@ -70,10 +75,16 @@ class JetStreamLog:
             duplicate_window=WINDOW_S,
         )
 
+    async def check(self) -> None:
+        """Raises StoreUnavailable where the stream is gone, or was changed since so that it would lose something."""
+        info = await of_stream(self.js.stream_info(self.place.stream))
+        if fault := _fault(info.config):
+            raise StoreUnavailable(f"stream {self.place.stream} {fault}")
+
     async def last(self, site: str) -> Logged | None:
         """The site's last message."""
         try:
-            found = await answered(self.js.get_msg(self.place.stream, subject=subject(site)))
+            found = await of_stream(self.js.get_msg(self.place.stream, subject=subject(site)))
         except NotFoundError:
             return None
         return _read(found)
@@ -81,7 +92,7 @@ class JetStreamLog:
     async def next(self, site: str, seq: int) -> Logged | None:
         """The site's first message whose number is `seq` or later."""
         try:
-            found = await answered(self.js.get_msg(self.place.stream, seq=seq, subject=subject(site), next=True))
+            found = await of_stream(self.js.get_msg(self.place.stream, seq=seq, subject=subject(site), next=True))
         except NotFoundError:
             return None
         return _read(found)
@@ -91,7 +102,7 @@ class JetStreamLog:
         most 100,000 subjects at once."""
         found: list[str] = []
         for shard in range(SHARDS):
-            info = await answered(self.js.stream_info(self.place.stream, subjects_filter=f"m.{shard:02x}.*"))
+            info = await of_stream(self.js.stream_info(self.place.stream, subjects_filter=f"m.{shard:02x}.*"))
             found += sorted(map(site_of, info.state.subjects or ()))
         return found
 
@@ -100,7 +111,7 @@ class JetStreamLog:
         best = await self.last(site)
         if best is None or best.reached(epoch) < number:
             return None
-        low, high = (await answered(self.js.stream_info(self.place.stream))).state.first_seq, best.seq
+        low, high = (await of_stream(self.js.stream_info(self.place.stream))).state.first_seq, best.seq
         while low < high:
             middle = (low + high) // 2
             found = await self.next(site, middle)
@@ -134,6 +145,16 @@ def _read(message: api.RawStreamMsg) -> Logged:
         raise MessageUnreadable(str(error)) from error
 
 
+async def of_stream(work: Awaitable[_T]) -> _T:
+    """What a stream answers. One that is gone is no empty one: StoreUnavailable; a message that is not there, NotFoundError."""
+    try:
+        return await answered(work)
+    except NotFoundError as error:
+        if error.err_code == STREAM_NOT_FOUND:
+            raise StoreUnavailable("the stream is gone") from error
+        raise
+
+
 def _fault(config: api.StreamConfig) -> str:
     """Why a stream would not keep what it acknowledged, or nothing."""
     rules = (
@@ -142,6 +163,12 @@ def _fault(config: api.StreamConfig) -> str:
         (config.retention == api.RetentionPolicy.LIMITS, "forgets what was consumed (retention must be limits)"),
         (not config.max_age, "forgets by age (max_age must be 0)"),
         (config.max_msgs_per_subject <= 0, "forgets by number (max_msgs_per_subject must be -1)"),
+        (
+            not 0 <= (config.max_msg_size or -1) < MESSAGE_MAX_BYTES,
+            f"refuses large batches (max_msg_size must be -1, or {MESSAGE_MAX_BYTES} or more)",
+        ),
+        (not config.no_ack, "acknowledges nothing (no_ack must be false)"),
+        (not config.sealed, "is sealed"),
         ("m.*.*" in (config.subjects or []), "does not take the subjects m.*.*"),
     )
     return next((fault for holds, fault in rules if not holds), "")

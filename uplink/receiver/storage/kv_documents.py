@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
 from uplink.receiver.storage import ANY, Document, StoreUnavailable
@@ -41,6 +41,18 @@ class KvDocuments:
                 bucket=self._bucket, history=1, storage=api.StorageType.FILE, replicas=self._replicas, direct=False
             )
             self._kv = await answered(self._js.create_key_value(wanted))
+        await self.check_bucket()
+
+    async def check_bucket(self) -> None:
+        """Raises StoreUnavailable where it is gone, and with it every key, or would lose some."""
+        try:
+            config = (await answered(self._js.stream_info(f"KV_{self._bucket}"))).config
+        except NotFoundError as error:
+            raise StoreUnavailable(f"the bucket {self._bucket} is gone") from error
+        if config.storage != api.StorageType.FILE:
+            raise StoreUnavailable(f"the bucket {self._bucket} is kept in memory")
+        if config.max_age:
+            raise StoreUnavailable(f"the bucket {self._bucket} forgets by age (its ttl must be 0)")
 
     async def get(self, kind: str, key: str) -> Document | None:
         revision, body = await self._standing(kind, key)

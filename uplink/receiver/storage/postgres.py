@@ -39,6 +39,7 @@ from uplink.receiver.storage import (
 )
 from uplink.receiver.storage.held import Row
 from uplink.receiver.storage.lanes import Lanes
+from uplink.receiver.storage.outage import Outage
 from uplink.receiver.storage.pg_booking import book
 from uplink.receiver.storage.pg_schema import POSITIONS_LOCK, SCHEMA, migrate
 from uplink.receiver.storage.reckoning import Exemption, by_hour, epoch_states, stored
@@ -74,8 +75,10 @@ _FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 class PostgresStore:
     """`Store` and `Documents`. Make one with `await PostgresStore.open(url)`."""
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, name: str) -> None:
+        """`name`: as the log is to call it."""
         self._pool = pool
+        self._outage = Outage(name)
         self._settled = 0
         self._lanes = Lanes(LANES, self._together, self._alone)
 
@@ -96,7 +99,7 @@ class PostgresStore:
             raise StoreUnavailable(f"{shown(url)}: {in_words(error)}") from error
         except ValueError:  # a URL that is none, told with what may be a piece of a password
             raise StoreUnavailable(f"{shown(url)} is none of {FORM}") from None
-        return cls(pool)
+        return cls(pool, shown(url))
 
     async def close(self) -> None:
         """Waits for what is under way."""
@@ -110,18 +113,24 @@ class PostgresStore:
         """None of each where the server refused them as they are: nothing of them is stored then."""
         try:
             async with self._pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction():
-                return [*await book(connection, group, wait=False)]
+                booked = [*await book(connection, group, wait=False)]
         except asyncpg.PostgresError as error:
             log.debug("%d batches that go alone now: %s", len(group), in_words(error))
             return [None] * len(group)
         except _FAULTS as error:
+            self._outage.begins(in_words(error))
             return [StoreUnavailable(in_words(error))] * len(group)
+        self._outage.ends()
+        return [*booked]
 
     async def _alone(self, incoming: Incoming) -> Appended | StoreUnavailable:
         try:
             return await self._do(lambda connection: _again(connection, incoming))
         except StoreUnavailable as error:
             return error
+
+    async def check(self) -> None:
+        await self._do(lambda connection: connection.fetchval("SELECT id FROM site LIMIT 1"))
 
     async def get(self, kind: str, key: str) -> Document | None:
         row = await self._do(lambda connection: connection.fetchrow(_GET, kind, key))
@@ -217,11 +226,12 @@ class PostgresStore:
         return self._settled
 
     async def _do(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
-        try:
-            async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
-                return await work(connection)
-        except _FAULTS as error:
-            raise StoreUnavailable(in_words(error)) from error
+        with self._outage.watched():
+            try:
+                async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
+                    return await work(connection)
+            except _FAULTS as error:
+                raise StoreUnavailable(in_words(error)) from error
 
 
 async def _again(connection: Any, incoming: Incoming) -> Appended:

@@ -36,6 +36,7 @@ from uplink.receiver.storage import (
 )
 from uplink.receiver.storage.booking import book
 from uplink.receiver.storage.held import Row
+from uplink.receiver.storage.outage import Outage
 from uplink.receiver.storage.reckoning import Exemption
 from uplink.receiver.storage.schema import changing, lock, open_reader, open_writer
 
@@ -54,6 +55,7 @@ class SqliteStore:
         self._writing = ThreadPoolExecutor(1, "receiver-writer")
         self._reading = ThreadPoolExecutor(1, "receiver-reader")
         self._lock: IO[bytes] | None = None
+        self._unread, self._unwritten = Outage(f"{path} (reading)"), Outage(f"{path} (writing)")
         self._queue: list[_Waiting] = []
         self._flush: asyncio.Task[None] | None = None
 
@@ -104,35 +106,35 @@ class SqliteStore:
             await self._flush_group(group)
 
     async def _flush_group(self, group: list[_Waiting]) -> None:
-        loop = asyncio.get_running_loop()
+        outcomes: Sequence[Appended | StoreUnavailable] = [StoreUnavailable("failed")] * len(group)
         try:
-            done = await loop.run_in_executor(self._writing, self._commit, [incoming for incoming, _ in group])
-        except (sqlite3.Error, OSError) as error:
-            for _, waiting in group:
-                _settle(waiting, StoreUnavailable(str(error)))
-            return
-        for (_, waiting), appended in zip(group, done, strict=True):
-            _settle(waiting, appended)
-
-    def _commit(self, group: list[Incoming]) -> list[Appended]:
-        with changing(self._writer.conn):
-            return book(self._writer.conn, group)
+            outcomes = await self._write(lambda db: book(db, [incoming for incoming, _ in group]))
+        except StoreUnavailable as error:
+            outcomes = [StoreUnavailable(str(error)) for _ in group]
+        finally:  # whatever it was that was not foreseen: nobody waits for ever
+            for (_, waiting), outcome in zip(group, outcomes, strict=True):
+                _settle(waiting, outcome)
 
     async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._reading, query, self._reader.conn)
-        except sqlite3.Error as error:
-            raise StoreUnavailable(str(error)) from error
+        with self._unread.watched():
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._reading, query, self._reader.conn)
+            except sqlite3.Error as error:
+                raise StoreUnavailable(str(error)) from error
 
     async def _write(self, change: Callable[[sqlite3.Connection], _T]) -> _T:
         def alone() -> _T:
             with changing(self._writer.conn):
                 return change(self._writer.conn)
 
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._writing, alone)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(str(error)) from error
+        with self._unwritten.watched():
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._writing, alone)
+            except (sqlite3.Error, OSError) as error:
+                raise StoreUnavailable(str(error)) from error
+
+    async def check(self) -> None:
+        await self._read(queries.newest)
 
     async def get(self, kind: str, key: str) -> Document | None:
         return await self._read(lambda db: documents.get(db, kind, key))
