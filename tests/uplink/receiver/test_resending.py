@@ -31,6 +31,7 @@ async def call(receiver: Where, method: str, body: Any = None, token: str = "") 
 
 
 async def ask(receiver: Where, first: int, epoch: str = "epoch-1") -> None:
+    await settled(receiver.store, "site-1")
     assert (await call(receiver, "POST", {"epoch": epoch, "from": first}))[0] == 200
 
 
