@@ -5,7 +5,8 @@ Laws
   the bytes that travel. The receiver splits it into the same slices and hashes those.
 - The same chunk and head time make the same bytes (gzip carries no time of its own).
 - A batch is proved by its head: contiguous numbers, chain before and after. `count` 0 is a heartbeat (`prev` ==
-  `chain`), or a statement that event `first` is withheld (`withheld` says why; then only its place in the chain comes).
+  `chain`), or a statement: that event `first` is withheld (`withheld` says why; then only its place in the chain comes), or
+  that the site does not hold events `first` to `last` any more (`lost` says why; `prev` is zeros, for it knows that no more).
 - A peer's batch is read within named limits, and is wrong in one of the ways of `BatchError.code`, never otherwise.
 
 The signature of the head has its place in the request's headers (RFC 9421 covers `meter-batch` and `content-digest`).
@@ -20,7 +21,7 @@ from functools import lru_cache
 import msgspec
 from msgspec import Struct
 
-from uplink.events import chain_next
+from uplink.events import CHAIN_START, chain_next
 from uplink.structured import Bare, FieldError, parse_dictionary, write_dictionary
 
 EVENTS_MAX = 1000
@@ -82,6 +83,12 @@ class Head(Struct, frozen=True, kw_only=True):
     after_epoch: str = ""
     after_chain: bytes = b""
     withheld: str = ""
+    lost: str = ""
+
+    @property
+    def is_statement(self) -> bool:
+        """Of events that do not come."""
+        return bool(self.withheld or self.lost)
 
 
 class Batch(Struct, frozen=True, kw_only=True):
@@ -106,6 +113,8 @@ def write_head(head: Head) -> str:
         members |= {"after-epoch": head.after_epoch, "after-chain": head.after_chain}
     if head.withheld:
         members["withheld"] = head.withheld
+    if head.lost:
+        members["lost"] = head.lost
     return write_dictionary(members)
 
 
@@ -132,13 +141,16 @@ def _fault(head: Head) -> str:
         (_EPOCH.match(head.epoch), "epoch is not 1 to 64 letters, digits, '.', '_' or '-'"),
         (not head.after_epoch or _EPOCH.match(head.after_epoch), "after-epoch is no epoch"),
         (not head.withheld or _CODE.match(head.withheld), "withheld is no code"),
+        (not head.lost or _CODE.match(head.lost), "lost is no code"),
+        (not (head.withheld and head.lost), "an event is withheld or lost"),
+        (not head.lost or head.prev == CHAIN_START, "who lost events knows no chain before them"),
         (1 <= head.first <= SEQUENCE_MAX, "first is not a sequence number"),
         (head.last <= SEQUENCE_MAX, "last is not a sequence number"),
         (head.head_time_s >= 0, "head-time is negative"),
         (len(head.prev) == CHAIN_BYTES and len(head.chain) == CHAIN_BYTES, "a chain value is not 32 bytes"),
         (len(head.after_chain) == (CHAIN_BYTES if head.after_epoch else 0), "after-chain is not 32 bytes"),
         (head.count == _count(head), "count is not last - first + 1"),
-        (head.count or head.withheld or head.prev == head.chain, "a heartbeat whose chain moved"),
+        (head.count or head.is_statement or head.prev == head.chain, "a heartbeat whose chain moved"),
     )
     return next((fault for holds, fault in rules if not holds), "")
 
@@ -147,6 +159,8 @@ def _count(head: Head) -> int:
     """How many bodies a head with these numbers must have: a withheld event has none, and stands alone."""
     if head.withheld:
         return 0 if head.first == head.last else -1
+    if head.lost:
+        return 0 if head.first <= head.last else -1
     return head.last - head.first + 1
 
 
@@ -176,7 +190,7 @@ def build(head: Head, bodies: Sequence[bytes]) -> Batch:
     are not those that `head` was made of: then the ledger is damaged, and nothing of it may leave."""
     if head.count > EVENTS_MAX:
         raise BatchError("too_large", f"{head.count} events are more than {EVENTS_MAX}")
-    if not head.withheld and chain_through(head.prev, bodies) != head.chain:
+    if not head.is_statement and chain_through(head.prev, bodies) != head.chain:
         raise BatchError(
             "chain_mismatch", f"events {head.first} to {head.last} do not give the chain value stored for them"
         )
@@ -258,6 +272,6 @@ def open_batch(headers: Mapping[str, str], body: bytes, limits: BatchLimits = CO
     if head.count > limits.events:
         raise BatchError("too_large", f"{head.count} events are more than {limits.events}")
     bodies = split(inflate(body, limits), head.count)
-    if not head.withheld and chain_through(head.prev, bodies) != head.chain:
+    if not head.is_statement and chain_through(head.prev, bodies) != head.chain:
         raise BatchError("chain_mismatch", "the events do not give the chain value of the head")
     return head, bodies

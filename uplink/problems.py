@@ -188,6 +188,12 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "The platform lost data. Restore it there; what is not acknowledged is kept here meanwhile.",
     ),
     (
+        "loss_stated",
+        "critical",
+        "The platform went back behind events that this site has pruned; the site stated that they are lost.",
+        "Both go on behind them. Where the platform has a newer copy of its store, restore that: nothing is lost then.",
+    ),
+    (
         "clock_wrong",
         "error",
         "This machine's clock is not the platform's.",

@@ -43,9 +43,12 @@ class Progress:
         self._rewinds = 0
         self._sent_again = False
         self._withhold: session.Withhold | None = None
+        self._lost = ""
 
     def place(self) -> Place:
         """What is to be sent next."""
+        if self._lost:
+            return Place(self.epoch, self.position, 0, lost=self._lost)
         return Place(self.epoch, self.position, self._wanted(), self._withhold.code if self._withhold else "")
 
     def moment(self) -> Moment:
@@ -102,6 +105,9 @@ class Progress:
         self._count(action, len(refused))
         self.position = action.through
         self._withhold = None
+        if head.lost:
+            self.shipper.note_stated(f"events {head.first} to {head.last} of epoch {head.epoch}")
+            self._lost = ""
         if action.max_events:
             self.shipper.limit = min(self.shipper.pace.max_events, action.max_events)
         await self._remember(backoff.cleared(self.shipper.backoff))
@@ -136,13 +142,16 @@ class Progress:
     async def _rewind(self, head: Head, action: session.Rewind) -> None:
         self._rewinds += 1
         self._withhold = None
-        if action.expected < await self.outbox.horizon(head.epoch):
-            detail = f"it asks for event {action.expected} of epoch {head.epoch}"
-            await self._wait(session.wait_slow(head, self.moment(), "history_lost", detail))
-        elif self._rewinds > REWINDS_MAX:
+        if self._rewinds > REWINDS_MAX:
             detail = f"it asked {self._rewinds} times to go back"
             await self._wait(session.wait_slow(head, self.moment(), "no_progress", detail))
+        elif action.expected < await self.outbox.horizon(head.epoch):
+            log.error(
+                "%s lacks events from %d on, which are pruned here: stating so", self.shipper.name, action.expected
+            )
+            self._lost, self.position = "pruned", action.expected - 1
         else:
+            self._lost = ""
             log.warning("%s lacks events from %d on: sending them again", self.shipper.name, action.expected)
             self.position = action.expected - 1
 
@@ -153,7 +162,7 @@ class Progress:
         self.identity, cursor = await self.outbox.identity(), await self.outbox.cursor(self.shipper.name)
         self.epoch = cursor.epoch
         self.position = self.acked = cursor.acked_through
-        self.suspect, self._withhold = 0, None
+        self.suspect, self._withhold, self._lost = 0, None, ""
 
     def _cut(self, head: Head, action: session.Cut) -> None:
         if action.lasting:

@@ -17,7 +17,7 @@ from uplink.problems import CATALOGUE
 from uplink.session import Answer, Failure
 from uplink.status import AgentStatus
 from uplink.upload import Upload
-from uplink.uploader import Standing, Uploader, UploadReport, wall_clock_ms
+from uplink.uploader import CONFLICT_SHOWN_MS, Standing, Uploader, UploadReport, wall_clock_ms
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ class Shipper(Uploader):
         self.limit = pace.max_events
         self.lost = ""
         self.lost_since_ms = 0
+        self._stated: tuple[int, str] | None = None
 
     async def stored_backoff(self) -> bytes:
         return (await self.outbox.cursor(self.name)).backoff
@@ -85,8 +86,16 @@ class Shipper(Uploader):
         self.lost_since_ms = self.lost_since_ms if self.lost else self.clock_ms()
         self.lost = detail
 
+    def note_stated(self, detail: str) -> None:
+        """The platform took it that neither it nor the site holds these events any more."""
+        log.error("%s: %s (%s)", self.name, CATALOGUE["loss_stated"].text, detail)
+        self._stated = self.clock_ms(), detail
+
     def problems(self) -> list[Standing]:
         standing = super().problems()
+        if self._stated and 0 <= self.clock_ms() - self._stated[0] < CONFLICT_SHOWN_MS:
+            since_ms, detail = self._stated
+            standing.insert(0, Standing(problem=CATALOGUE["loss_stated"], since_ms=since_ms, detail=detail))
         if self.lost and self.backoff.problem != "history_lost":
             lost = Standing(problem=CATALOGUE["history_lost"], since_ms=self.lost_since_ms, detail=self.lost)
             standing.insert(0, lost)

@@ -87,7 +87,7 @@ class Upload:
             while self._flight or not (self.shipper.stopping or self.report.problem):
                 if not self._flight:
                     ready = await self._next()
-                    if not ready.head.count and not ready.place.withheld and self.report.batches:
+                    if ready.is_heartbeat() and self.report.batches:
                         return
                     await self._step(ready)
                 elif following := await self._following():

@@ -82,6 +82,8 @@ def _in_words(outcome: _Outcome) -> str:
             f"{audited.sites:,} sites, {audited.epochs:,} epochs, {audited.events:,} events, {audited.counted:,} of them "
             "counted: all hold"
         )
+        if audited.lost:
+            lines.append(f"lost, and stated so by their sites: {audited.lost:,} events")
         if audited.outgrown:
             lines.append(f"refused as of an unknown meter, and known today: {audited.outgrown:,} events")
         if audited.busy:

@@ -538,15 +538,33 @@ async def test_a_platform_that_lost_data_gets_it_again(tmp_path: Path) -> None:
         assert await counted_ids(receiver) == outbox.ids()
 
 
-async def test_a_platform_that_asks_for_what_is_pruned_raises_an_alarm_and_no_loop(tmp_path: Path) -> None:
+async def test_a_platform_that_asks_for_what_is_pruned_is_told_that_it_is_lost_and_goes_on_behind_it(
+    tmp_path: Path,
+) -> None:
     outbox = MemoryOutbox()
     outbox.record(50)
     outbox.acked = outbox.pruned = 40
     async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url) as shipper:
         report = await shipper.upload()
-        assert (report.problem, report.batches) == ("history_lost", 1)
-        assert shipper.problems()[0].problem.severity == "critical"
-        assert (outbox.acked, await held(receiver)) == (40, [])
+        assert (report.problem, report.batches, report.acked) == ("", 3, 10)
+        assert [each.status for each in outbox.uploads] == ["gap", "acknowledged", "acknowledged"]
+        (problem,) = shipper.problems()
+        assert (problem.problem.code, problem.problem.severity) == ("loss_stated", "critical")
+        assert problem.detail == "events 1 to 40 of epoch epoch-1"
+        assert await counted_ids(receiver) == outbox.ids()[40:]
+
+
+async def test_a_platform_that_does_not_understand_a_loss_is_asked_again_later(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    outbox.record(50)
+    outbox.acked = outbox.pruned = 40
+    async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
+        line.faults = [pass_on, answers("400 Bad Request", b'{"code":"bad_head"}')]
+        async with shipping(outbox, line.url) as shipper:
+            report = await shipper.upload()
+            assert (report.problem, report.batches, outbox.acked) == ("batch_refused", 2, 40)
+            assert (await shipper.upload()).problem == ""
+            assert (outbox.acked, outbox.epochs_begun) == (50, [])
 
 
 async def test_a_platform_that_always_answers_gap_is_not_chased(tmp_path: Path) -> None:

@@ -37,21 +37,23 @@ class Auditable(Store, Protocol):
 
 
 class Audited(Struct, frozen=True, kw_only=True):
-    """What fits together. `events`: numbers, whatever became of them; `outgrown`: refused as of an unknown meter that is known
-    now; `busy`: sites that reported each time they were looked at; `fleet`: whether sums over all sites were compared."""
+    """What fits together. `events`: numbers, whatever became of them; `lost`: those of them that neither end holds any more;
+    `outgrown`: refused as of an unknown meter that is known now; `busy`: sites that reported each time they were looked at;
+    `fleet`: whether sums over all sites were compared."""
 
     sites: int
     epochs: int
     events: int
     counted: int
     outgrown: int = 0
+    lost: int = 0
     busy: list[str] = []
     fleet: bool = True
 
 
 async def audit(store: Auditable, only_site: str = "") -> Audited:
     """Raises Mismatch and StoreUnavailable."""
-    sites = epochs = events = counted = outgrown = 0
+    sites = epochs = events = counted = outgrown = lost = 0
     busy: list[str] = []
     fleet: Sums = defaultdict(lambda: (0, Decimal(0)))
     before = None if only_site else await _kept(store, "")
@@ -72,13 +74,14 @@ async def audit(store: Auditable, only_site: str = "") -> Audited:
         sites, epochs, outgrown = sites + 1, epochs + len(states), outgrown + tally.outgrown
         events += sum(state.acked_through for state in states)
         counted += sum(state.counted for state in states)
+        lost += sum(state.lost for state in states)
     if not only_site and (stray := await store.stray()):
         raise Mismatch("the rows of no epoch", "none", f"one at position {stray}")
     quiet = before is not None and not busy and await _kept(store, "") == before
     if before is not None and quiet:
         _compare_sums("over all sites, ", fleet, before)
     return Audited(
-        sites=sites, epochs=epochs, events=events, counted=counted, outgrown=outgrown, busy=busy, fleet=quiet
+        sites=sites, epochs=epochs, events=events, counted=counted, outgrown=outgrown, lost=lost, busy=busy, fleet=quiet
     )
 
 
@@ -103,17 +106,26 @@ async def _audited(store: Auditable, site: str, states: list[EpochState]) -> Tal
     for state in states:
         walk = Walk(site, state, tally)
         ends = _ends(store, site, state)
-        end = await anext(ends, None)
+        end = await _next(ends, walk)
         async for page in _history(store, site, state):
             elsewhere = await _elsewhere(store, site, state.epoch, page, alone=len(states) == 1)
             for row in page:
                 at_end = end is not None and end.last == row.seq
                 walk.take(row, end if at_end else None, row.id in elsewhere)
                 if at_end:
-                    end = await anext(ends, None)
+                    end = await _next(ends, walk)
         walk.finish()
         walk.beyond(await store.history(site, state.epoch, state.acked_through, 1))
     return tally
+
+
+async def _next(ends: AsyncIterator[Booked], walk: Walk) -> Booked | None:
+    """The next batch that has events."""
+    async for end in ends:
+        if not end.lost:
+            return end
+        walk.pass_over(end)
+    return None
 
 
 async def _history(store: Auditable, site: str, state: EpochState) -> AsyncIterator[list[HeldRow]]:

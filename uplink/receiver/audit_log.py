@@ -108,6 +108,8 @@ class LogWalk:
         if head.last < mark.acked_through or (head.last == mark.acked_through and head.first <= head.last):
             self._fill(logged)
             return self.marks
+        if head.lost:
+            return advance(self.marks, incoming, Append())
         skip = mark.acked_through - head.first + 1
         chain = chain_through(head.prev, [event.body for event in incoming.events[:skip]])
         if chain != mark.chain:

@@ -53,6 +53,7 @@ class Walk:
         self._sequence = 0
         self._chain = CHAIN_START
         self._began = 1
+        self._lost = 0
         self._counts = {COUNTED: 0, KNOWN: 0, REJECTED: 0}
         self._doubt: Mismatch | None = None
 
@@ -69,6 +70,13 @@ class Walk:
         self._doubt = self._doubt or self._compared(row, elsewhere)
         if end:
             self._end(end)
+
+    def pass_over(self, end: Booked) -> None:
+        """A batch that states that its events are lost."""
+        if end.first != self._sequence + 1:
+            raise self._mismatch("the next event", self._sequence + 1, f"{end.first} is said to be lost")
+        self._sequence, self._chain, self._began = end.last, end.chain, end.last + 1
+        self._lost += end.last - end.first + 1
 
     def _end(self, end: Booked) -> None:
         if end.chain != self._chain:
@@ -120,6 +128,7 @@ class Walk:
             ("events counted", self._counts[COUNTED], state.counted),
             ("events known before", self._counts[KNOWN], state.known),
             ("events rejected", self._counts[REJECTED], state.rejected),
+            ("events lost", self._lost, state.lost),
         ):
             if expected != found:
                 raise self._mismatch(what, expected, found)

@@ -8,6 +8,7 @@ Laws
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -34,6 +35,8 @@ from uplink.receiver.seen import Seen, Sightings
 from uplink.receiver.storage import Appended, Incoming, Storage, StoreUnavailable
 from uplink.receiver.turns import Turns
 from uplink.signing import COVERED_BATCH
+
+log = logging.getLogger(__name__)
 
 _REFUSED: dict[type[Placement], Literal["gap", "conflict"]] = {Gap: "gap", Conflict: "conflict"}
 
@@ -146,7 +149,7 @@ class Ingest:
                 raise Refused("gap", f"event {expected} of this epoch is the next one", expected=expected)
             case Conflict(detail):
                 raise Refused("conflict", detail)
-        self._count(incoming.head, appended)
+        self._count(incoming.site, incoming.head, appended)
         server_time = instant(incoming.now_ms)
         return json_answer(
             _Acknowledgement(
@@ -164,13 +167,22 @@ class Ingest:
             )
         )
 
-    def _count(self, head: Head, appended: Appended) -> None:
+    def _count(self, site: str, head: Head, appended: Appended) -> None:
         self.metrics.events["mended"] += appended.mended
         if isinstance(appended.placement, Duplicate):
             self.metrics.batches["duplicate"] += 1
             return
-        self.metrics.batches["accepted" if head.count or head.withheld else "heartbeat"] += 1
+        self.metrics.batches["accepted" if head.count or head.is_statement else "heartbeat"] += 1
         self.metrics.events["counted"] += appended.counted
+        if head.lost:
+            log.error(
+                "site %s does not hold events %d to %d of epoch %s any more: lost",
+                site,
+                head.first,
+                head.last,
+                head.epoch,
+            )
+            self.metrics.events["lost"] += head.last - head.first + 1
         if appended.counted:
             self.booked()
         for each in appended.exceptions:

@@ -47,7 +47,7 @@ class Metrics:
             Family(
                 "events_total",
                 "counter",
-                "Events stored: counted, known, rejected; mended: written again as their site sent them.",
+                "Events stored: counted, known, rejected; mended: written again as their site sent them; lost: so it stated.",
                 "status",
                 self.events,
             ),

@@ -43,6 +43,8 @@ def place(acked: int, head: Head, bodies: Sequence[bytes], chain_at: Callable[[i
     """`acked` is the last number stored, `chain_at(n)` the chain value after number n (0 to `acked`)."""
     if head.first > acked + 1:
         return Gap(acked + 1)
+    if head.lost:
+        return _lost(acked, head, chain_at)
     if chain_at(head.first - 1) != head.prev:
         return Conflict(f"the chain before event {head.first} is another one")
     if head.first == acked + 1:
@@ -50,6 +52,14 @@ def place(acked: int, head: Head, bodies: Sequence[bytes], chain_at: Callable[[i
     if head.last < head.first:
         return Conflict(f"the site has {head.last} events, the platform {acked}: its ledger went back")
     return _overlap(acked, head, bodies, chain_at)
+
+
+def _lost(acked: int, head: Head, chain_at: Callable[[int], bytes]) -> Placement:
+    """What the platform has of it stays; the rest is gone at both ends, and the chain goes on behind it."""
+    if head.last > acked:
+        return Append()
+    same = chain_at(head.last) == head.chain
+    return Duplicate() if same else Conflict(f"events {head.first} to {head.last} are here, and other ones")
 
 
 def asked(acked: int, head: Head) -> set[int]:

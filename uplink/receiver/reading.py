@@ -91,14 +91,14 @@ class Reading:
         return json_answer({"gaps": gaps, "next": _next(sites, limit)})
 
     async def _gaps(self, site: SiteState, before_ms: int) -> dict[str, object]:
-        epochs = await self.store.epochs(site.site) if site.broken else []
+        epochs = await self.store.epochs(site.site) if site.broken or site.lost else []
         return {
             "site": site.site,
             "silent_since_ms": site.seen_ms if site.seen_ms < before_ms else None,
             "epochs": [
-                {"epoch": each.epoch, "continues": each.continues, "began_ms": each.began_ms}
+                {"epoch": each.epoch, "continues": each.continues, "began_ms": each.began_ms, "lost": each.lost}
                 for each in epochs
-                if each.continues in ("no", "unnamed")
+                if each.continues in ("no", "unnamed") or each.lost
             ],
         }
 

@@ -45,7 +45,7 @@ async def append(store: Store, incoming: Incoming, documents: Documents) -> Appe
     head = incoming.head
     states = {state.epoch: state for state in await store.epochs(incoming.site)}
     state = states.get(head.epoch)
-    if state is None or not head.first <= min(head.last, state.acked_through):
+    if state is None or head.lost or not head.first <= min(head.last, state.acked_through):
         return await store.append(incoming)
     mended = await _mend(store, state, incoming, alone=len(states) == 1)
     if mended is None:
@@ -91,6 +91,8 @@ async def _anchors(store: Mendable, state: EpochState, incoming: Incoming) -> An
     known = {0: CHAIN_START}
     last = min(head.last, state.acked_through)
     while page := await store.batches(incoming.site, head.epoch, after, SPAN_MAX):
+        if any(each.lost and each.last >= head.first and each.first <= last for each in page):
+            return None
         known |= {each.last: each.chain for each in page if each.last <= last}
         after = page[-1].last
         if after >= last:

@@ -23,11 +23,11 @@ class NatsServer:
     def __init__(self, more: str = "") -> None:
         self.port = free_port()
         self._more = more
-        self._folder = Path(tempfile.mkdtemp(prefix="pegcount-nats-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="pegcount-nats-"))
 
     def __enter__(self) -> Self:
-        (self._folder / "nats.conf").write_text(
-            f"listen: 127.0.0.1:{self.port}\njetstream {{ store_dir: {self._folder}, sync_interval: always }}\n{self._more}"
+        (self.folder / "nats.conf").write_text(
+            f"listen: 127.0.0.1:{self.port}\njetstream {{ store_dir: {self.folder}, sync_interval: always }}\n{self._more}"
         )
         self.start()
         return self
@@ -36,11 +36,11 @@ class NatsServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop(signal.SIGTERM)
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [BINARY, "-c", self._folder / "nats.conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [BINARY, "-c", self.folder / "nats.conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until = time.monotonic() + START_S
         while True:

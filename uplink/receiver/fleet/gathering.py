@@ -117,6 +117,7 @@ class Gathering:
             name=_name(name) if name else "",
             seen=seen.read(heard.body) if heard else _as_seen(site, epochs[-1]),
             breaks=sum(each.continues in ("no", "unnamed") for each in epochs),
+            lost=sum(each.lost for each in epochs),
         )
 
     async def keys(self, site: str) -> list[str]:
@@ -190,12 +191,18 @@ def _known(gathered: _Gathered, enrolled: set[str]) -> Iterator[Known]:
     """Every site that was heard, of which something is stored, or that has a key that may report."""
     names = {each.key: _name(each) for each in gathered.names}
     heard = {each.key: seen.read(each.body) for each in _breathing(gathered.heard)}
-    breaks: dict[str, int] = {}
+    states = {state.site: state for state in gathered.states}
     for state in gathered.states:
-        breaks[state.site] = state.broken
         heard.setdefault(state.site, _as_seen(state.site, state))
     for site in heard.keys() | enrolled:
-        yield Known(site=site, name=names.get(site, ""), seen=heard.get(site), breaks=breaks.get(site, 0))
+        stored = states.get(site)
+        yield Known(
+            site=site,
+            name=names.get(site, ""),
+            seen=heard.get(site),
+            breaks=stored.broken if stored else 0,
+            lost=stored.lost if stored else 0,
+        )
 
 
 def _as_seen(site: str, state: SiteState | EpochState) -> Seen:

@@ -48,12 +48,14 @@ _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "notice": 2}
 
 class Known(Struct, frozen=True, kw_only=True, gc=False):
     """What the platform knows of a site. `name` is the operators' word for it. `seen`: None where it was enrolled and
-    never heard. `breaks`: epochs that do not continue what came before."""
+    never heard. `breaks`: epochs that do not continue what came before; `lost`: events that neither end
+    holds any more."""
 
     site: str
     name: str = ""
     seen: Seen | None = None
     breaks: int = 0
+    lost: int = 0
 
 
 class Finding(Struct, frozen=True, gc=False):
@@ -89,6 +91,10 @@ def _findings(known: Known, seen: Seen, now_ms: int, newest: str) -> Iterator[Fi
     if seen.has_wrong_clock():
         way = "ahead" if seen.skew_ms > 0 else "behind"
         yield Finding("clock", "warning", f"Its clock is {coarse(abs(seen.skew_ms))} {way}.", seen.wrong_since_ms)
+    if known.lost:
+        yield Finding(
+            "lost", "warning", f"{counted(known.lost, 'event')} neither the platform nor the site holds any more."
+        )
     if known.breaks:
         what = counted(known.breaks, "time")
         yield Finding("break", "notice", f"Its numbering began anew {what} without showing what came before.")

@@ -97,7 +97,7 @@ class SitesQuery(Struct, frozen=True, kw_only=True):
 
 class SiteState(Struct, frozen=True, kw_only=True, gc=False):
     """A site over all its epochs. `epoch`, `acked_through`, `skew_ms`: of the one that began last. `broken`: how many of them
-    do not continue what came before (`EpochState.continues` is `no` or `unnamed`)."""
+    do not continue what came before (`EpochState.continues` is `no` or `unnamed`). `lost`: as there, over all of them."""
 
     site: str
     epoch: str
@@ -110,15 +110,18 @@ class SiteState(Struct, frozen=True, kw_only=True, gc=False):
     counted: int
     known: int
     rejected: int
+    lost: int = 0
 
 
 class Booked(Struct, frozen=True, kw_only=True):
-    """What was taken of one batch: events `first` to `last`, and the chain value there."""
+    """What was taken of one batch: events `first` to `last`, and the chain value there. `lost`: there are none, for the site
+    stated that it does not hold them any more."""
 
     first: int
     last: int
     chain: bytes
     received_ms: int
+    lost: bool = False
 
 
 EVENTS_MAX_BYTES = 8 * 1024 * 1024
@@ -154,7 +157,8 @@ class HeldRow(Struct, frozen=True, gc=False):
 
 class EpochState(Struct, frozen=True, kw_only=True):
     """`continues`: did the epoch name its predecessor's last chain value as the platform knows it? `first`, `yes`, `no`
-    or `unnamed`. `skew_ms` is the site's clock minus the platform's, at the last head."""
+    or `unnamed`. `skew_ms` is the site's clock minus the platform's, at the last head. `lost`: how
+    many of the numbers neither end holds any more."""
 
     epoch: str
     acked_through: int
@@ -166,6 +170,7 @@ class EpochState(Struct, frozen=True, kw_only=True):
     counted: int
     known: int
     rejected: int
+    lost: int = 0
 
 
 class Document(Struct, frozen=True, kw_only=True, gc=False):

@@ -160,9 +160,11 @@ def _known(
 
 def _advance(db: sqlite3.Connection, epoch_id: int, epoch: _Epoch, incoming: Incoming, reckoned: Reckoned) -> None:
     head, now_ms = incoming.head, incoming.now_ms
+    lost = head.last - epoch.acked_through if head.lost else 0
     db.execute(
         "UPDATE epoch SET acked_through = ?, chain = ?, reached_ms = ?, seen_ms = ?, skew_ms = ?,"
-        " counted = counted + ?, known = known + ?, rejected = rejected + ? WHERE id = ?",
+        " counted = counted + ?, known = known + ?, rejected = rejected + ?, lost = lost + ?"
+        " WHERE id = ?",
         (
             max(head.last, epoch.acked_through),
             head.chain,
@@ -172,13 +174,14 @@ def _advance(db: sqlite3.Connection, epoch_id: int, epoch: _Epoch, incoming: Inc
             reckoned.counted,
             reckoned.known,
             reckoned.rejected,
+            lost,
             epoch_id,
         ),
     )
     if head.last > epoch.acked_through:
         db.execute(
-            "INSERT INTO batch (epoch_id, last, first, chain, received_ms) VALUES (?, ?, ?, ?, ?)",
-            (epoch_id, head.last, epoch.acked_through + 1, head.chain, now_ms),
+            "INSERT INTO batch (epoch_id, last, first, chain, received_ms, lost) VALUES (?, ?, ?, ?, ?, ?)",
+            (epoch_id, head.last, epoch.acked_through + 1, head.chain, now_ms, int(lost > 0)),
         )
 
 

@@ -136,7 +136,7 @@ class JetStreamStore(KvDocuments):
         """Whether events that are logged are logged again: for books that lack some, or since the log itself does (what begins
         with the site's last batch it holds)."""
         head = incoming.head
-        if head.last < head.first:
+        if head.last < head.first or head.lost:
             return False
         return incoming.mend or (head.first < mark.first and not await self.log.holds(incoming.site, head))
 

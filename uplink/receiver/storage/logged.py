@@ -29,7 +29,7 @@ from uplink.batch import (
     write_head,
 )
 from uplink.events import CHAIN_START
-from uplink.receiver.placing import Append, Placement, place
+from uplink.receiver.placing import Append, Conflict, Placement, place
 from uplink.receiver.screen import Place, screen
 from uplink.receiver.storage import EpochState, Incoming
 from uplink.receiver.storage.reckoning import continues
@@ -60,6 +60,7 @@ class Mark(Struct, frozen=True, array_like=True):
     matches: int | None
     counted: int
     rejected: int
+    lost: int = 0
 
     def chains(self) -> dict[int, bytes]:
         """The chain values that it tells of."""
@@ -86,7 +87,7 @@ class Logged(Struct, frozen=True, kw_only=True):
         """The chain value after `number`, empty where this message does not tell it."""
         if number == self.head.last:
             return self.head.chain
-        if not self.head.first - 1 <= number < self.head.last:
+        if self.head.lost or not self.head.first - 1 <= number < self.head.last:
             return b""
         return chain_through(self.head.prev, split(inflate(self.body), self.head.count)[: number - self.head.first + 1])
 
@@ -126,7 +127,7 @@ def mark_of(marks: Sequence[Mark], epoch: str) -> Mark:
 def is_beyond_memory(mark: Mark, head: Head, chains: Mapping[int, bytes]) -> bool:
     """Whether a batch of events ends before what was reached, and the log does not know the chain there any more, nor another
     one before it: `chains` has what it knows of what `placing.asked` says."""
-    if not head.first <= head.last < mark.acked_through or head.last in chains:
+    if head.lost or not head.first <= head.last < mark.acked_through or head.last in chains:
         return False
     return chains.get(head.first - 1, head.prev) == head.prev
 
@@ -134,8 +135,11 @@ def is_beyond_memory(mark: Mark, head: Head, chains: Mapping[int, bytes]) -> boo
 def placed(mark: Mark, incoming: Incoming, chains: Mapping[int, bytes]) -> Placement:
     """`chains` as above, and not beyond memory. The value before the batch may be left out where the one at its end, or where
     the platform stands, is known: that one commits to it."""
-    known = {incoming.head.first - 1: incoming.head.prev, **chains}
-    return place(mark.acked_through, incoming.head, [event.body for event in incoming.events], known.__getitem__)
+    head = incoming.head
+    known = {head.first - 1: head.prev, **chains}
+    if head.lost and head.last < mark.acked_through and head.last not in chains:
+        return Conflict(f"events {head.first} to {head.last} were here")
+    return place(mark.acked_through, head, [event.body for event in incoming.events], known.__getitem__)
 
 
 def advance(marks: Sequence[Mark], incoming: Incoming, placement: Append) -> list[Mark]:
@@ -147,12 +151,13 @@ def advance(marks: Sequence[Mark], incoming: Incoming, placement: Append) -> lis
         old,
         acked_through=max(head.last, old.acked_through),
         chain=head.chain,
-        first=head.first,
-        prev=head.prev,
+        first=head.last + 1 if head.lost else head.first,
+        prev=head.chain if head.lost else head.prev,
         seen_ms=incoming.now_ms,
         skew_ms=head.head_time_s * 1000 - incoming.now_ms,
         counted=old.counted + len(events) - refused,
         rejected=old.rejected + refused + bool(head.withheld),
+        lost=old.lost + (head.last - old.acked_through if head.lost else 0),
     )
     if any(mark.epoch == head.epoch for mark in marks):
         return [new if mark.epoch == head.epoch else mark for mark in marks]
@@ -208,6 +213,7 @@ def states(marks: Sequence[Mark]) -> list[EpochState]:
             counted=mark.counted,
             known=0,
             rejected=mark.rejected,
+            lost=mark.lost,
         )
         for number, mark in enumerate(marks)
     ]

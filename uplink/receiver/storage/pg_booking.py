@@ -212,15 +212,16 @@ WITH exempted AS (
     ON CONFLICT (site_id, day, hour) DO UPDATE SET quantity = call_hour.quantity + excluded.quantity
 ), booked AS (
     SELECT * FROM unnest($16::bigint[], $17::bigint[], $18::bigint[], $19::bytea[], $20::bigint[], $21::bigint[],
-        $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[])
-        AS booked (epoch_id, last, first, chain, now_ms, reached_ms, skew_ms, counted, known, rejected)
+        $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[])
+        AS booked (epoch_id, last, first, chain, now_ms, reached_ms, skew_ms, counted, known, rejected, lost)
 ), ended AS (
-    INSERT INTO batch (epoch_id, last, first, chain, received_ms)
-    SELECT epoch_id, last, first, chain, now_ms FROM booked WHERE last >= first
+    INSERT INTO batch (epoch_id, last, first, chain, received_ms, lost)
+    SELECT epoch_id, last, first, chain, now_ms, lost > 0 FROM booked WHERE last >= first
 )
 UPDATE epoch SET acked_through = greatest(acked_through, last), chain = booked.chain,
     reached_ms = greatest(epoch.reached_ms, booked.reached_ms), seen_ms = now_ms, skew_ms = booked.skew_ms,
-    counted = epoch.counted + booked.counted, known = epoch.known + booked.known, rejected = epoch.rejected + booked.rejected
+    counted = epoch.counted + booked.counted, known = epoch.known + booked.known, rejected = epoch.rejected + booked.rejected,
+    lost = epoch.lost + booked.lost
 FROM booked WHERE id = epoch_id
 """
 
@@ -251,7 +252,7 @@ async def _append(connection: Any, bookings: Sequence[_Booking]) -> None:
         *_columns(exemptions, 5),
         *_columns(sums, 6),
         *_columns(calls, 4),
-        *_columns(booked, 10),
+        *_columns(booked, 11),
     )
 
 
@@ -266,7 +267,7 @@ def _quantity(event: Screened, status: int) -> Decimal | None:
     return None if status == REJECTED else Decimal(event.quantity)
 
 
-def _ends(booking: _Booking, reckoned: Reckoned) -> tuple[int, int, bytes, int, int, int, int, int, int]:
+def _ends(booking: _Booking, reckoned: Reckoned) -> tuple[int, int, bytes, int, int, int, int, int, int, int]:
     """How the epoch stands after it: `booked` of the statement, but for its id."""
     head, now_ms = booking.incoming.head, booking.incoming.now_ms
     return (
@@ -279,6 +280,7 @@ def _ends(booking: _Booking, reckoned: Reckoned) -> tuple[int, int, bytes, int, 
         reckoned.counted,
         reckoned.known,
         reckoned.rejected,
+        head.last - booking.epoch.acked_through if head.lost else 0,
     )
 
 

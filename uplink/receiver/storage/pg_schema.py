@@ -114,7 +114,13 @@ _CALLS_BY_HOUR = (
 # there are events in it.
 _IDS_BY_EPOCH = ("DROP INDEX event_id", "CREATE INDEX event_id ON event (epoch_id, id) WHERE status = 0")
 
-STEPS: Final = (_FIRST_TABLES, _DOCUMENTS, _ORDER_OVER_ALL_SITES, _CALLS_BY_HOUR, _IDS_BY_EPOCH)
+# What neither the platform nor the site holds any more: how many of an epoch's numbers, and by which batch it was stated.
+_LOST_EVENTS = (
+    "ALTER TABLE epoch ADD COLUMN lost bigint NOT NULL DEFAULT 0",
+    "ALTER TABLE batch ADD COLUMN lost boolean NOT NULL DEFAULT false",
+)
+
+STEPS: Final = (_FIRST_TABLES, _DOCUMENTS, _ORDER_OVER_ALL_SITES, _CALLS_BY_HOUR, _IDS_BY_EPOCH, _LOST_EVENTS)
 
 
 async def migrate(connection: Any) -> None:

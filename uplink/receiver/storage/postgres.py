@@ -286,7 +286,7 @@ SELECT key, revision, body FROM document WHERE kind = $1 AND key > $2 AND body <
 """
 
 _EPOCHS = """
-SELECT epoch.name, acked_through, chain, began_ms, seen_ms, skew_ms, after_matches, counted, known, rejected
+SELECT epoch.name, acked_through, chain, began_ms, seen_ms, skew_ms, after_matches, counted, known, rejected, lost
 FROM epoch JOIN site ON site.id = site_id WHERE site.name = $1 ORDER BY epoch.id
 """
 
@@ -305,17 +305,18 @@ SELECT hour, quantity FROM call_hour WHERE site_id = (SELECT id FROM site WHERE 
 # The first epoch has nothing to continue, unless it names what the platform never had.
 _SITES = """
 SELECT picked.name AS site, latest.name AS epoch, latest.acked_through, latest.skew_ms, picked.began_ms, picked.seen_ms,
-    epochs, broken, picked.counted, picked.known, picked.rejected
+    epochs, broken, picked.counted, picked.known, picked.rejected, picked.lost
 FROM (
     SELECT site.name, max(epoch.id) AS latest, min(epoch.began_ms) AS began_ms, max(epoch.seen_ms) AS seen_ms,
         count(*) AS epochs, count(*) FILTER (WHERE after_matches IS DISTINCT FROM 1)
             - coalesce(min(epoch.id) = min(epoch.id) FILTER (WHERE after_matches IS NULL), false)::int AS broken,
-        sum(counted)::bigint AS counted, sum(known)::bigint AS known, sum(rejected)::bigint AS rejected
+        sum(counted)::bigint AS counted, sum(known)::bigint AS known, sum(rejected)::bigint AS rejected,
+        sum(lost)::bigint AS lost
     FROM site JOIN epoch ON site_id = site.id
     WHERE site.name > $1 AND strpos(lower(site.name), lower($2)) > 0
     GROUP BY site.name
     HAVING $3::bigint IS NULL OR max(epoch.seen_ms) < $3 OR count(*) FILTER (WHERE after_matches IS DISTINCT FROM 1)
-        > coalesce(min(epoch.id) = min(epoch.id) FILTER (WHERE after_matches IS NULL), false)::int
+        > coalesce(min(epoch.id) = min(epoch.id) FILTER (WHERE after_matches IS NULL), false)::int OR sum(lost) > 0
     ORDER BY site.name LIMIT $4
 ) AS picked JOIN epoch AS latest ON latest.id = picked.latest ORDER BY picked.name
 """
@@ -338,7 +339,8 @@ WHERE event.id = ANY($3) AND status = 0 AND site.name = $1 AND epoch.name <> $2
 """
 
 _BATCHES = """
-SELECT first, last, batch.chain, received_ms FROM batch JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = site_id
+SELECT first, last, batch.chain, received_ms, batch.lost
+FROM batch JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = site_id
 WHERE site.name = $1 AND epoch.name = $2 AND last > $3 ORDER BY last LIMIT $4
 """
 

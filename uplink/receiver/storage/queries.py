@@ -25,7 +25,8 @@ from uplink.receiver.storage.reckoning import COUNTED, by_hour, epoch_states, ex
 
 def epochs(db: sqlite3.Connection, site: str) -> list[EpochState]:
     rows = db.execute(
-        "SELECT epoch.name, acked_through, chain, began_ms, seen_ms, skew_ms, after_matches, counted, known, rejected"
+        "SELECT epoch.name, acked_through, chain, began_ms, seen_ms, skew_ms, after_matches, counted, known, rejected,"
+        " lost"
         " FROM epoch JOIN site ON site.id = site_id WHERE site.name = ? ORDER BY epoch.id",
         (site,),
     )
@@ -67,16 +68,16 @@ def calls_by_hour(db: sqlite3.Connection, site: str, day: str) -> list[Decimal]:
 
 _SITES = """
     SELECT picked.name, latest.name, latest.acked_through, latest.skew_ms, began, seen, epochs, broken,
-        picked.counted, picked.known, picked.rejected
+        picked.counted, picked.known, picked.rejected, picked.lost
     FROM (
         SELECT site.name, max(epoch.id) AS latest, min(began_ms) AS began, max(seen_ms) AS seen, count(*) AS epochs,
             sum(after_matches IS NOT 1)
                 - coalesce(min(epoch.id) = min(CASE WHEN after_matches IS NULL THEN epoch.id END), 0) AS broken,
-            sum(counted) AS counted, sum(known) AS known, sum(rejected) AS rejected
+            sum(counted) AS counted, sum(known) AS known, sum(rejected) AS rejected, sum(lost) AS lost
         FROM site JOIN epoch ON site_id = site.id
         WHERE site.name > :after AND instr(lower(site.name), lower(:search))
         GROUP BY site.name
-        HAVING :silent IS NULL OR seen < :silent OR broken
+        HAVING :silent IS NULL OR seen < :silent OR broken OR sum(lost)
         ORDER BY site.name LIMIT :limit
     ) AS picked JOIN epoch AS latest ON latest.id = picked.latest ORDER BY picked.name
 """
@@ -156,12 +157,15 @@ def stray(db: sqlite3.Connection) -> int:
 
 def batches(db: sqlite3.Connection, site: str, epoch: str, after: int, limit: int) -> list[Booked]:
     rows = db.execute(
-        "SELECT first, last, batch.chain, received_ms FROM batch"
+        "SELECT first, last, batch.chain, received_ms, batch.lost FROM batch"
         " JOIN epoch ON epoch.id = epoch_id JOIN site ON site.id = site_id"
         " WHERE site.name = ? AND epoch.name = ? AND last > ? ORDER BY last LIMIT ?",
         (site, epoch, after, limit),
     )
-    return [Booked(first=first, last=last, chain=chain, received_ms=received) for first, last, chain, received in rows]
+    return [
+        Booked(first=first, last=last, chain=chain, received_ms=received, lost=bool(lost))
+        for first, last, chain, received, lost in rows
+    ]
 
 
 def counted(db: sqlite3.Connection, after: int, limit: int) -> list[Item]:

@@ -140,9 +140,11 @@ def continues(number: int, matches: int | None) -> str:
     return "first" if not number and matches is None else _CONTINUES[matches]
 
 
-def epoch_states(rows: Iterable[tuple[str, int, bytes, int, int, int, int | None, int, int, int]]) -> list[EpochState]:
+def epoch_states(
+    rows: Iterable[tuple[str, int, bytes, int, int, int, int | None, int, int, int, int]],
+) -> list[EpochState]:
     """A site's rows of epochs, in their order: name, acked_through, chain, began, seen, skew, after_matches, counted, known,
-    rejected."""
+    rejected, lost."""
     return [
         EpochState(
             epoch=name,
@@ -155,6 +157,7 @@ def epoch_states(rows: Iterable[tuple[str, int, bytes, int, int, int, int | None
             counted=counted,
             known=known,
             rejected=rejected,
+            lost=lost,
         )
-        for number, (name, acked, chain, began, seen, skew, matches, counted, known, rejected) in enumerate(rows)
+        for number, (name, acked, chain, began, seen, skew, matches, counted, known, rejected, lost) in enumerate(rows)
     ]

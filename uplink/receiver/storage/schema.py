@@ -80,6 +80,13 @@ def ids_by_epoch(db: Database) -> None:
     db.conn.execute("CREATE INDEX event_id ON event (epoch_id, id)")
 
 
+@migrations()
+def lost_events(db: Database) -> None:
+    """What neither the platform nor the site holds any more: how many of an epoch's numbers, and which batch stated it."""
+    db.conn.execute("ALTER TABLE epoch ADD COLUMN lost INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute("ALTER TABLE batch ADD COLUMN lost INTEGER NOT NULL DEFAULT 0")
+
+
 _FIRST_TABLES = (
     "CREATE TABLE site (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
     # One row per (site, epoch): the watermark, and the chain value there. `after_matches` is null where it named none.
