@@ -118,7 +118,7 @@ async def test_a_loss_that_is_stated_of_what_is_here_changes_nothing(storage: Pl
 
 
 @pytest.mark.parametrize(
-    "other", [{"prev": b"x" * 32}, {"count": 3}, {"withheld": "too_large"}, {"lost": "No code"}, {"first": 4}]
+    "other", [{"prev": b"x" * 32}, {"count": 3}, {"withheld": "too_large"}, {"lost": "No code"}, {"chain": b"short"}]
 )
 async def test_a_statement_that_is_none_is_refused(tmp_path: Path, other: dict[str, Any]) -> None:
     outbox = MemoryOutbox()
