@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from uplink.keys import PUBLIC_BYTES
 
 ENROL_PATH = "/v1/enrol"
+PLATFORM_KEYS_PATH = "/v1/keys"
 
 
 def keys_path(site: str) -> str:
@@ -37,11 +38,20 @@ class ChangeRequest(Struct, frozen=True, kw_only=True):
     machine: str = ""
 
 
-class PlatformKey(Struct, frozen=True, kw_only=True):
-    """A key that the platform signs receipts with: its id, and base64 of its public octets."""
+class PlatformKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A key that the platform signs receipts with: its id, and base64 of its public octets. `by`, `sig`: the id of the key
+    before it, and that one's signature (base64) of `uplink.succession`'s text; the first key has none."""
 
     key: str
     public: str
+    by: str = ""
+    sig: str = ""
+
+
+class PlatformKeysTold(Struct, frozen=True, kw_only=True):
+    """The answer of `GET /v1/keys`: the key in use, then those before it."""
+
+    keys: tuple[PlatformKey, ...]
 
 
 class GivenPolicy(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """An export: a period of a site's history in one file that proves itself on any machine. gzip of JSON lines.
 
     {"pegcount":"export",...}     what it is: format, site, period, the program's version
+    {"pegcount":"keys",...}       the platform's keys, where one was introduced by another
     {"pegcount":"epoch",...}      a `Span`; then its events, each the line that the site stored and sent
     {"pegcount":"chain",...}      the chain value there, at least after every MARK_EVERY events
     {"pegcount":"receipt",...}    the platform's, behind the last event that it is for
@@ -8,7 +9,8 @@
     {"pegcount":"seal",...}       the SHA-256 of the file up to here, as a gzip member of its own
 
 Laws
-- The same history makes the same bytes: no time of making, no name of a file is in it.
+- The same history makes the same bytes, as long as the platform has the same keys: no time of making, no name of a file is
+  in it.
 - Each byte counts: the seal is over the file's bytes, and is itself only one sequence of bytes.
 - It is read as it comes: memory does not grow with it, and no line is longer than LINE_MAX_BYTES.
 """
@@ -22,6 +24,7 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
+from uplink.enrolment import PlatformKey
 from uplink.proof import Mismatch, Proof, Proved, Span, Sum
 from uplink.receipts import Receipted
 
@@ -42,6 +45,10 @@ class Title(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     since_ms: int = 0
     until_ms: int = 0
     format: int = FORMAT
+
+
+class Keys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="pegcount", tag="keys"):
+    keys: tuple[PlatformKey, ...]
 
 
 class Epoch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="pegcount", tag="epoch"):
@@ -66,7 +73,7 @@ class End(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fie
 _TAG = b'{"pegcount":'
 """How a line begins that is no event: an event begins with its id."""
 _json = msgspec.json.Encoder().encode
-_Own = Title | Epoch | Chain | Receipt | End
+_Own = Title | Keys | Epoch | Chain | Receipt | End
 _decoder: msgspec.json.Decoder[_Own] = msgspec.json.Decoder(_Own)
 
 
@@ -79,6 +86,10 @@ class Writer:
         self._packer = zlib.compressobj(LEVEL, zlib.DEFLATED, 31)
         self._unmarked = 0
         self._line(_json(title))
+
+    def keys(self, keys: tuple[PlatformKey, ...]) -> None:
+        if any(each.by for each in keys):
+            self._line(_json(Keys(keys=keys)))
 
     def span(self, span: Span) -> None:
         self._unmarked = 0
@@ -137,6 +148,8 @@ def check(file: BinaryIO, trusted: frozenset[str] = frozenset()) -> Checked:
             proof.event(line)
             continue
         match _own(line):
+            case Keys(keys=keys):
+                proof.keys(keys)
             case Epoch(span=span):
                 proof.span(span)
             case Chain(sequence=sequence, chain=chain):

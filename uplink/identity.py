@@ -7,14 +7,19 @@
 Laws
 - Each file is whole or not there, and durable before the next step. `enrolment.json` alone decides: it changes from one key to
   another in one rename, after the platform has said that it knows the new one.
+- A key of the platform that was known once stays known, for the receipts that it signed; which may sign new ones is the
+  platform's word, or that of a key that may (`uplink.succession`).
+- One process at a time changes `enrolment.json`, of what stands there then.
 - What was begun is gone on with: the same token, or the same old key, leads to the same new key, so that a lost answer is
   asked for again and never makes a second agent.
 - The token itself is not kept, only its SHA-256.
 """
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,16 +28,21 @@ from msgspec import UNSET, Struct, structs
 from yarl import URL
 
 from uplink.durable import OWNER_ONLY, sync_folder, write_aside
-from uplink.enrolment import Enrolled, decoded_key
+from uplink.enrolment import Enrolled, PlatformKey, decoded_key
 from uplink.keys import KeyUnusable, PrivateKey
 from uplink.line import CredentialsUnreadable
 from uplink.signing import sign
+from uplink.succession import introduced
 from uplink.uploader import wall_clock_ms
 
 FOLDER = "identity"
 ENROLMENT, PENDING = "enrolment.json", "pending.json"
 FILE_MAX_BYTES = 65_536
-"""A hundred platform keys; an enrolment has one or two."""
+"""Two hundred platform keys; a platform that has another one each month has as many in sixteen years."""
+SIGNING_KEYS_MAX = 50
+"""The newest: of a platform that changed its key so often while a site was away, the last ones sign."""
+PAST_KEYS_MAX = 100
+"""Of the platform, for the receipts that they signed; receipts go with their events, in months."""
 
 
 T = TypeVar("T", bound=Struct)
@@ -44,11 +54,16 @@ def identity_folder(ledger: str | Path) -> Path:
 
 
 class Enrolment(Struct, frozen=True, kw_only=True):
-    """`enrolment.json`: where, by which token, and what the platform answered."""
+    """`enrolment.json`: where, by which token, and what the platform answered. `past_keys`: the platform's earlier ones."""
 
     url: str
     token_sha256: str
     answer: Enrolled
+    past_keys: tuple[PlatformKey, ...] = ()
+
+    @property
+    def all_keys(self) -> tuple[PlatformKey, ...]:
+        return (*self.answer.platform_keys, *self.past_keys)
 
 
 class Pending(Struct, frozen=True, kw_only=True):
@@ -93,6 +108,16 @@ def load(folder: Path) -> Identity | None:
     return Identity(enrolment=enrolment, key=key, platform_keys=keys)
 
 
+def is_half(folder: Path) -> bool:
+    """A key is there, and neither an enrolment nor one that is on its way: somebody took something away. Of a folder that
+    cannot be looked into nothing is said."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    return any(name.endswith(".pem") for name in names) and not {ENROLMENT, PENDING} & set(names)
+
+
 def read_enrolment(folder: Path) -> Enrolment | None:
     """Raises CredentialsUnreadable."""
     return _read(folder / ENROLMENT, Enrolment)
@@ -115,13 +140,48 @@ def new_key(folder: Path, cause: str) -> PrivateKey:
 
 
 def take(folder: Path, enrolment: Enrolment) -> None:
-    """From here on this is who the machine is; keys that are no longer used go. A policy is not kept here. Raises OSError."""
-    answer = structs.replace(enrolment.answer, policy=UNSET)
-    _write(folder / ENROLMENT, structs.replace(enrolment, answer=answer))
-    (folder / PENDING).unlink(missing_ok=True)
-    for file in folder.glob("*.pem*"):
-        if file != key_file(folder, enrolment.answer.key):
-            file.unlink(missing_ok=True)
+    """From here on this is who the machine is; keys that are no longer used go. A policy is not kept here. Raises
+    CredentialsUnreadable and OSError."""
+    with _locked(folder):
+        before = read_enrolment(folder)
+        answer = structs.replace(enrolment.answer, policy=UNSET)
+        named = {each.key for each in answer.platform_keys}
+        past = tuple(each for each in (before.all_keys if before else ()) if each.key not in named)
+        _write(folder / ENROLMENT, structs.replace(enrolment, answer=answer, past_keys=past[:PAST_KEYS_MAX]))
+        (folder / PENDING).unlink(missing_ok=True)
+        for file in folder.glob("*.pem*"):
+            if file != key_file(folder, enrolment.answer.key):
+                file.unlink(missing_ok=True)
+
+
+def learn(folder: Path, told: Sequence[PlatformKey]) -> None:
+    """Keep the keys of `told` that one which signs receipts introduces: they sign receipts too. Raises CredentialsUnreadable
+    and OSError."""
+    with _locked(folder):
+        before = read_enrolment(folder)
+        if before is None:
+            return
+        own = before.answer.platform_keys
+        fresh = introduced({each.key: decoded_key(each.public) for each in own}, told)
+        if not fresh:
+            return
+        named = {each.key for each in fresh}
+        past = tuple(each for each in before.past_keys if each.key not in named)
+        keys = (*fresh[::-1], *own)
+        answer = structs.replace(before.answer, platform_keys=keys[:SIGNING_KEYS_MAX])
+        past = (*keys[SIGNING_KEYS_MAX:], *past)[:PAST_KEYS_MAX]
+        _write(folder / ENROLMENT, structs.replace(before, answer=answer, past_keys=past))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One at a time. The folder itself is what is locked, so that whoever may read it can, root or the agent's user."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def key_file(folder: Path, key: str) -> Path:

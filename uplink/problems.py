@@ -80,8 +80,9 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
     (
         "revoked",
         "error",
-        "The platform takes this machine's key no longer (403).",
-        "Enrol it again with a new token: pegcount enrol. The ledger is kept, and goes on where it was.",
+        "The platform takes this machine's key or certificate no longer (403).",
+        "Enrol it again with a new token: pegcount enrol; or have another certificate made. The ledger is kept, and goes on "
+        "where it was.",
     ),
     (
         "replayed",
@@ -93,8 +94,8 @@ _TABLE: tuple[tuple[str, Severity, str, str], ...] = (
         "receipt_invalid",
         "critical",
         "The platform's receipt is missing or not signed by its key.",
-        "Nothing is taken for acknowledged. If the platform has a new key, enrol with the same token again; "
-        "else find out who answers there.",
+        "Nothing is taken for acknowledged. If the platform lost its key and has another one, enrol with the same token "
+        "again; else find out who answers there.",
     ),
     (
         "not_found",

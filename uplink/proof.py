@@ -12,14 +12,17 @@ The limit: whoever can change all that states a chain value can make up a histor
 platform's receipts.
 """
 
+from collections.abc import Sequence
 from decimal import Context, Decimal
 
 import msgspec
 from msgspec import Struct
 
+from uplink.enrolment import PlatformKey
 from uplink.events import CHAIN_START, QUANTITY, EventHead, chain_next, decode_head
 from uplink.keys import key_id
 from uplink.receipts import Receipted, holds
+from uplink.succession import trusted_with
 
 _exact = Context(prec=64)
 """18 digits before the point and 12 behind it, summed up over 10^30 events."""
@@ -112,6 +115,10 @@ class Proof:
         self._sums: dict[tuple[str, str], tuple[int, Decimal]] = {}
         self._sequence = 0
         self._chain = CHAIN_START
+
+    def keys(self, told: Sequence[PlatformKey]) -> None:
+        """The platform's keys, with the statements by which one follows another: what a trusted one introduces is trusted."""
+        self._trusted = trusted_with(self._trusted, told)
 
     def span(self, span: Span) -> None:
         if self._spans:

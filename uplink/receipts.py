@@ -65,6 +65,15 @@ def holds(site: str, epoch: str, receipt: Receipted) -> bool:
     return verifies(receipt.public, receipt.signature, text)
 
 
+def named_key(answer: bytes) -> str | None:
+    """The id of the key that the receipt in an answer names; None where there is no receipt."""
+    try:
+        answered = msgspec.json.decode(answer, type=_Answered)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return answered.receipt.key if answered.receipt else None
+
+
 def check(site: str, head: Head, through: int, answer: bytes, keys: Mapping[str, bytes]) -> Receipted:
     """The receipt of the answer to `head`, which acknowledges up to `through`. `keys`: the platform's. Raises
     ReceiptInvalid."""
@@ -77,7 +86,7 @@ def check(site: str, head: Head, through: int, answer: bytes, keys: Mapping[str,
     if given is None:
         raise ReceiptInvalid("the answer has no receipt")
     if given.key not in keys:
-        raise ReceiptInvalid(f"it is signed by key {given.key[:64]}, which was not the platform's at enrolment")
+        raise ReceiptInvalid(f"it is signed by key {given.key[:64]}, which no known key of the platform introduces")
     if not 0 < len(answered.server_time) <= TIME_MAX_CHARS or "\n" in answered.server_time:
         raise ReceiptInvalid("server_time is no time")
     if through < head.last:

@@ -31,7 +31,7 @@ class Destination(Protocol):
 
 class Platform(Destination, Protocol):
     """A destination of the own contract. `platform_keys`: those that an enrolled machine's platform signs its receipts
-    with, by their ids; without any, none are asked for."""
+    with, by their ids; without any, none are asked for. The mapping is the same for good, and what is in it changes."""
 
     platform_keys: Mapping[str, bytes]
 
@@ -66,7 +66,7 @@ class Shipper(Uploader):
     ) -> None:
         super().__init__(name, pace.interval_ms, clock_ms, random)
         self.status = status
-        self.platform_keys = platform_keys or {}
+        self.platform_keys = {} if platform_keys is None else platform_keys
         self.outbox = outbox
         self.destination = destination
         self.pace = pace

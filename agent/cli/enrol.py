@@ -63,8 +63,8 @@ def enrol(
 
     Where the configuration has [uplink] already, URL, trust and proxy are taken from there unless they are given.
 
-    Restart the agent afterwards. Ends with 77 where the platform refuses, with 69 where it cannot be reached, and with 78
-    where an option or a file is wrong.
+    Restart the agent afterwards; a changed key, or another enrolment of the same site, is taken up by the agent that runs.
+    Ends with 77 where the platform refuses, with 69 where it cannot be reached, and with 78 where an option or a file is wrong.
     """
     if rotate == bool(token_file):
         raise click.UsageError("give either --token-file or --rotate")
@@ -83,7 +83,8 @@ def enrol(
     click.echo(_tables(enrolment, settings), nl=False)
     if config and config.site.id != enrolment.answer.site:
         click.echo(f"pegcount: {config_path} names another site: put the tables above into it", err=True)
-    click.echo("pegcount: enrolled; restart the agent", err=True)
+    again = "the running agent takes the key up with its next upload" if rotate else "restart the agent"
+    click.echo(f"pegcount: enrolled; {again}", err=True)
 
 
 def _line(url: str | None, given: dict[str, str | bool], uplink: LineSettings | None, folder: Path) -> LineSettings:
@@ -157,6 +158,6 @@ def _end(status: int, text: str) -> NoReturn:
 def _tables(enrolment: Enrolment, settings: LineSettings) -> str:
     """What the configuration needs."""
     lines = ["[site]", f'id = "{enrolment.answer.site}"', f'provider = "{enrolment.answer.provider}"', "", "[uplink]"]
-    given = {key: getattr(settings, key) for key in TABLE_KEYS}
+    given = {key: getattr(settings, key) for key in TABLE_KEYS} | {"auth": "key"}
     lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value]
     return "\n".join([*lines, ""])

@@ -16,6 +16,7 @@ import msgspec
 from agent.cli.at_store import a_site, all_of, at_store, check_done, day_of, store_option
 from agent.cli.common import EX_CONFIG, in_words
 from agent.cli.operators import operator
+from agent.cli.platform_key import key
 from agent.cli.platform_policy import policy
 from agent.cli.platform_verify import verify
 from uplink.receiver.access import CERTIFICATE, Certified
@@ -164,23 +165,34 @@ def add_certificate(store: str, site: str, label: str, file: str) -> None:
 @certificate.command("list")
 @store_option
 def list_certificates(store: str) -> None:
-    """Print each certificate's SHA-256, site and label."""
+    """Print each certificate's SHA-256, state, site and label."""
     for document in at_store(store, lambda documents: all_of(documents, CERTIFICATE)):
         kept = msgspec.json.decode(document.body, type=Certified)
-        click.echo("\t".join((document.key, kept.site, kept.label)))
+        state = f"revoked {day_of(kept.revoked_ms)}" if kept.revoked_ms else "active"
+        click.echo("\t".join((document.key, state, kept.site, kept.label)))
 
 
 @certificate.command("revoke")
 @store_option
 @click.argument("digest", metavar="SHA256")
 def revoke_certificate(store: str, digest: str) -> None:
-    """Take a certificate's right to report."""
-    check_done(
-        at_store(store, lambda documents: documents.delete(CERTIFICATE, digest.replace(":", "").lower())),
-        f"there is no certificate {digest}",
-    )
+    """Take a certificate's right to report; `certificate add` gives it back."""
+    digest = digest.replace(":", "").lower()
+
+    async def revoke(documents: Documents) -> bool:
+        document = await documents.get(CERTIFICATE, digest)
+        if document is None:
+            return False
+        kept, now_ms = msgspec.json.decode(document.body, type=Certified), wall_clock_ms()
+        revoked = msgspec.structs.replace(kept, revoked_ms=now_ms)
+        await documents.put(CERTIFICATE, digest, msgspec.json.encode(revoked))
+        await note(documents, Act(site=kept.site, at_ms=now_ms, who=AT_STORE, what="revoke", detail=digest))
+        return True
+
+    check_done(at_store(store, revoke), f"there is no certificate {digest}")
 
 
+platform.add_command(key)
 platform.add_command(policy)
 platform.add_command(operator)
 platform.add_command(verify)

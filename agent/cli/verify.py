@@ -14,7 +14,9 @@ from agent.cli.common import EX_IOERR, EX_NOINPUT, EX_OK, EX_TROUBLE, config_opt
 from agent.config import Config
 from agent.ledger.errors import LedgerError
 from agent.metering.days import day_bounds
+from uplink.enrolment import PlatformKey
 from uplink.proof import Mismatch, Proved
+from uplink.succession import trusted_with
 
 if TYPE_CHECKING:
     from agent.ledger.proving import Period, Taker
@@ -38,7 +40,8 @@ def period_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "keys",
     multiple=True,
     metavar="ID",
-    help="Take receipts by this key only (the platform's GET /v1/keys tells its id); else those of the enrolment, or any.",
+    help="Take receipts only by this key (the platform's GET /v1/keys tells its id) and those that it introduced; else those"
+    " of the enrolment, or any.",
 )
 @config_option
 @click.argument("export", required=False, metavar="[EXPORT]", type=click.Path(path_type=Path))
@@ -64,7 +67,8 @@ def verify(
             proved = _of_export(export, frozenset(keys))
         else:
             config = loaded(config_path)
-            trusted = frozenset(keys) or _enrolled_keys(config)
+            known = _enrolled_keys(config)
+            trusted = trusted_with(frozenset(keys), known) or frozenset(each.key for each in known)
             proved = _proved(config, _period(config, since, until), trusted=trusted)
     except Mismatch as mismatch:
         click.echo(_json(holds=False, mismatch=mismatch.told()) if as_json else f"does not hold: {mismatch}")
@@ -105,8 +109,9 @@ def export(since: datetime | None, until: datetime | None, output: Path | None, 
     try:
         aside.touch(mode=0o600)  # the numbers of callers are in it
         with aside.open("wb") as file:
-            writer = exports.Writer(file, title)
-            proved = _proved(config, period, writer, _enrolled_keys(config))
+            writer, known = exports.Writer(file, title), _enrolled_keys(config)
+            writer.keys(known)
+            proved = _proved(config, period, writer, frozenset(each.key for each in known))
             writer.end(proved)
         aside.replace(output)
     except Mismatch as mismatch:
@@ -136,7 +141,8 @@ def _json(**outcome: object) -> str:
     return msgspec.json.encode(outcome).decode()
 
 
-def _enrolled_keys(config: Config) -> frozenset[str]:
+def _enrolled_keys(config: Config) -> tuple[PlatformKey, ...]:
+    """All that the platform is known to have had."""
     from uplink.identity import identity_folder, read_enrolment
     from uplink.line import CredentialsUnreadable
 
@@ -144,7 +150,7 @@ def _enrolled_keys(config: Config) -> frozenset[str]:
         enrolment = read_enrolment(identity_folder(config.ledger.path))
     except CredentialsUnreadable as error:
         _fail(EX_IOERR, str(error))
-    return frozenset(each.key for each in enrolment.answer.platform_keys) if enrolment else frozenset()
+    return enrolment.all_keys if enrolment else ()
 
 
 def _of_export(path: Path, trusted: frozenset[str]) -> Proved:

@@ -140,6 +140,10 @@ KEYS: dict[str, str] = {
     ),
     "uplink.kind": "What kind of platform it is.",
     "uplink.url": "The platform's address; `https` unless it is this machine, or `allow_http` is set.",
+    "uplink.auth": (
+        "How this machine shows who it is: by the `key` that it is enrolled with, by the `token`, or by its `certificate`. "
+        "`auto` takes the token where there is one, else the key, else the certificate."
+    ),
     "uplink.token": "The bearer token, where the machine is not enrolled. Better in a file of its own: `token_file`.",
     "uplink.token_file": "A file whose first line is the token. Read at the start; never shown.",
     "uplink.interval_s": "Seconds from one upload to the next.",

@@ -128,21 +128,29 @@ def _feature(code: str, path: Path) -> Iterator[Fault]:
 
 
 def _speaker(uplink: PegcountSettings, ledger: Ledger) -> Iterator[Fault]:
-    """Whether there is anything by which the platform knows this machine."""
-    if uplink.token or uplink.token_file or uplink.certificate:
-        return
+    """Whether there is anything by which the platform knows this machine, and one thing only."""
+    has_token = bool(uplink.token or uplink.token_file)
+    enrolled = _is_enrolled(ledger)
+    message = ""
+    if uplink.auth == "key" and enrolled is False:
+        message, hint = 'auth is "key", and this machine is not enrolled', "pegcount enrol URL --token-file FILE"
+    elif uplink.auth == "auto" and not has_token and not uplink.certificate and enrolled is False:
+        message, hint = "has no token, and this machine is not enrolled", "pegcount enrol URL --token-file FILE"
+    elif uplink.auth == "auto" and has_token and enrolled:
+        message, hint = "has a token, which goes before the key of the enrolment", 'take it out, and say auth = "key"'
+    if message:
+        yield Fault(path=("uplink",), severity="warning", message=f"`[uplink]` {message}", hint=hint, at="key")
+
+
+def _is_enrolled(ledger: Ledger) -> bool | None:
+    """None of another user's folder: nothing can be said."""
     try:
         (identity_folder(ledger.path) / ENROLMENT).stat()
     except (FileNotFoundError, NotADirectoryError):
-        yield Fault(
-            path=("uplink",),
-            severity="warning",
-            message="`[uplink]` has no token, and this machine is not enrolled",
-            hint="pegcount enrol URL --token-file FILE",
-            at="key",
-        )
-    except OSError:  # another user's folder: nothing can be said
-        return
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _services(services: dict[str, str], path: Path) -> Iterator[Fault]:

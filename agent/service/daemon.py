@@ -34,12 +34,12 @@ from agent.service.state import AgentState, program_version
 from agent.service.supervisor import SupervisedSource
 from agent.web.app import start as start_page
 from collectors.registry import KINDS
-from uplink.destinations.pegcount_http import EnrolledElsewhere
 from uplink.forwarder import Forwarder
 from uplink.line import LineSettings, TimedSettings
 from uplink.pacing import bounded
 from uplink.schedule import Schedule
 from uplink.shipper import Pace, Platform, Shipper
+from uplink.speaker import EnrolledElsewhere
 from uplink.status import AgentStatus
 from uplink.timing import Timing
 from uplink.uploader import UploadReport

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from agent.config.tables import Config
 from uplink.destinations import PLATFORMS, TAKERS
-from uplink.destinations.pegcount_http import EnrolledElsewhere
 from uplink.identity import identity_folder
 from uplink.line import CredentialsUnreadable
 from uplink.shipper import Platform
+from uplink.speaker import EnrolledElsewhere
 from uplink.taker import Taker
 from uplink.unopened import UnopenedPlatform, UnopenedTaker
 

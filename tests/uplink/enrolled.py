@@ -8,7 +8,6 @@ from random import Random
 import msgspec
 
 from tests.uplink.platform import Clock
-from uplink import identity
 from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings
 from uplink.enrol import About, enrol, rotate
 from uplink.identity import Enrolment
@@ -69,8 +68,7 @@ async def enrolled_shipping(
     outbox: Outbox, url: str, folder: Path, clock: Clock | None = None, **line: object
 ) -> AsyncIterator[Shipper]:
     settings = msgspec.convert({"url": url, **line}, PegcountSettings)
-    known = identity.load(folder)
-    destination = PegcountHttp(settings, (await outbox.identity()).site, known)
+    destination = PegcountHttp(settings, (await outbox.identity()).site, folder)
     keys = destination.platform_keys
     shipper = Shipper("platform", outbox, destination, Pace(), clock or Clock(), Random(7), platform_keys=keys)
     try:

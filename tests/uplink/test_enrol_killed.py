@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.uplink.enrolled import enrol_at, give_token, keys_at, platform_at, rotate_at
+from tests.uplink.enrolled import SITE, enrol_at, enrolled_shipping, give_token, keys_at, platform_at, rotate_at
+from tests.uplink.site import MemoryOutbox
 from uplink import identity
 from uplink.receiver.agents import Agents
+from uplink.receiver.platform_key import rotate
 
 STEPS = ("fsync", "link", "replace", "unlink", "open", "mkdir")
 
@@ -63,6 +65,51 @@ async def test_killed_before_any_step_enrolment_comes_through_and_makes_one_agen
         assert steps > 10
         assert {key.agent for key in await keys_at(receiver.store)} >= agents
         assert len(await keys_at(receiver.store)) == steps + 1
+
+
+async def test_killed_before_any_step_of_a_change_the_running_agent_reports_on(tmp_path: Path) -> None:
+    """The agent signs by what its folder holds at each upload; at the end by the new key, and was never started anew."""
+    folder, outbox = tmp_path / "state", MemoryOutbox(SITE)
+    async with platform_at(tmp_path) as receiver:
+        await give_token(receiver.store)
+        first = (await enrol_at(receiver.url, folder)).answer.key
+        async with enrolled_shipping(outbox, receiver.url, folder) as shipper:
+
+            async def reports_on() -> None:
+                outbox.record()
+                assert (await shipper.upload()).problem == ""
+                assert outbox.acked == len(outbox.bodies)
+
+            await reports_on()
+            assert await killed_before_every_step(lambda: rotate_at(receiver.url, folder), reports_on) > 5
+            await reports_on()
+        states = {key.key: key.state for key in await keys_at(receiver.store)}
+        known = identity.load(folder)
+        assert known is not None
+        assert (states[known.key.id], states[first]) == ("active", "retired")
+        assert list(states.values()).count("active") == 1
+        assert outbox.epochs_begun == []
+
+
+async def test_killed_before_any_step_a_new_key_of_the_platform_is_learned_later(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    async with platform_at(tmp_path) as receiver:
+        await give_token(receiver.store)
+        await enrol_at(receiver.url, folder)
+        told = [(await rotate(receiver.store, number)).public for number in range(3)]
+
+        async def learn() -> None:
+            identity.learn(folder, told)
+
+        async def still_enrolled() -> None:
+            known = identity.load(folder)
+            assert known is not None
+            assert len(known.platform_keys) in (1, 4)
+
+        assert await killed_before_every_step(learn, still_enrolled) > 3
+        known = identity.load(folder)
+        assert known is not None
+        assert len(known.platform_keys) == 4
 
 
 async def test_killed_before_any_step_a_change_of_key_leaves_one_that_is_taken(tmp_path: Path) -> None:

@@ -5,20 +5,23 @@ import hashlib
 import io
 import json
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.uplink.site import START, chain_of, event_body
+from uplink.enrolment import PlatformKey, encoded
 from uplink.events import chain_next
 from uplink.export import Title, Writer, check, seal
 from uplink.keys import PrivateKey
 from uplink.proof import Mismatch, Proof, Span
 from uplink.receipts import Receipted, receipt_text
+from uplink.succession import introduce
 
 SITE = "site-1"
 TIME = "2026-11-20T10:00:02.000Z"
-PLATFORM = PrivateKey.make()
+PLATFORM, FOLLOWING = PrivateKey.make(), PrivateKey.make()
 
 
 def events(epoch: str, count: int) -> list[bytes]:
@@ -186,3 +189,37 @@ def test_a_line_without_end_takes_no_memory() -> None:
     packed = gzip.compress(b"x" * (200 << 20), mtime=0)
     found = mismatch(packed + seal(hashlib.sha256(packed).digest()))
     assert found.expected == "at most 1048576 bytes"
+
+
+def two_keys(told: tuple[PlatformKey, ...]) -> bytes:
+    """An export whose second receipt is by the key that came after PLATFORM."""
+    file, bodies = io.BytesIO(), events("e", 4)
+    writer, proof = Writer(file, Title(site=SITE, program="1.2.3")), Proof(SITE)
+    writer.keys(told)
+    span = Span(epoch="e", first=1, last=4, prev=START, chain=chain_of(bodies))
+    for part in (proof, writer):
+        part.span(span)
+    for sequence, body in enumerate(bodies, 1):
+        proof.event(body)
+        writer.event(body, sequence, chain_of(bodies[:sequence]))
+        if sequence in (2, 4):
+            made = receipt("e", sequence - 1, bodies[:sequence], PLATFORM if sequence == 2 else FOLLOWING)
+            proof.receipt(made)
+            writer.receipt(made)
+    writer.end(proof.result())
+    return file.getvalue()
+
+
+def test_who_knows_one_key_of_the_platform_can_check_receipts_by_all_that_came_after_it() -> None:
+    introduced = introduce(PLATFORM, FOLLOWING.public)
+    first = PlatformKey(key=PLATFORM.id, public=encoded(PLATFORM.public))
+    whole = two_keys((introduced, first))
+    proved = check(io.BytesIO(whole), frozenset({PLATFORM.id})).proved
+    assert (proved.receipts, set(proved.keys)) == (2, {PLATFORM.id, FOLLOWING.id})
+    stranger = PrivateKey.make()
+    lie = msgspec.structs.replace(introduce(stranger, FOLLOWING.public), by=PLATFORM.id)
+    for told in ((), (first,), (lie, first), (introduced,)):
+        with pytest.raises(Mismatch, match="the key of the receipt"):
+            check(io.BytesIO(two_keys(told)), frozenset({PLATFORM.id}))
+    with pytest.raises(Mismatch, match="the key of the receipt"):
+        check(io.BytesIO(whole), frozenset({FOLLOWING.id}))

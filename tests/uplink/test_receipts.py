@@ -81,7 +81,7 @@ def test_it_is_for_one_site_and_epoch() -> None:
         (b'{"receipt": 7}', "object"),
         (b'{"receipt": {"key": "k", "sig": "AAAA"}}', "octets"),
         (b'{"receipt": {"key": "k", "sig": "%"}}', "base64"),
-        (answer(receipts.countersign(PrivateKey.make(), SITE, HEAD, TIME)), "enrolment"),
+        (answer(receipts.countersign(PrivateKey.make(), SITE, HEAD, TIME)), "introduces"),
         (answer(receipts.countersign(KEY, "another", HEAD, TIME)), "signature"),
         (answer(server_time="2026-11-21T10:00:00.000Z"), "signature"),
         (answer(server_time="a\nb"), "no time"),

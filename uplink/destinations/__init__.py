@@ -18,7 +18,7 @@ from uplink.destinations.kafka import KafkaSettings, open_kafka
 from uplink.destinations.lago import Lago, LagoSettings
 from uplink.destinations.nats import NatsSettings, open_nats
 from uplink.destinations.openmeter import OpenMeter, OpenMeterSettings
-from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings, open_enrolled
+from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings
 from uplink.destinations.settings import HttpTakerSettings, TakerSettings
 from uplink.destinations.sftp import SftpSettings, open_sftp
 from uplink.destinations.stripe import Stripe, StripeSettings
@@ -44,7 +44,7 @@ class TakerKind(Struct, frozen=True):
 
 
 PLATFORMS: dict[str, PlatformKind] = {
-    "pegcount": PlatformKind(settings=PegcountSettings, open=open_enrolled),
+    "pegcount": PlatformKind(settings=PegcountSettings, open=PegcountHttp),
 }
 
 TAKERS: dict[str, TakerKind] = {

@@ -1,27 +1,36 @@
 """A platform that speaks version 1 of the contract, over HTTPS.
 
 Laws
-- A batch is posted as it was built; what came back is not judged here (`uplink.session`).
-- Who speaks is shown by the token where the settings have one, else by a signature of the enrolled machine's key over every
-  request, each with a nonce of its own, else by the client certificate.
+- A batch is posted as it was built; what came back is not judged here (`uplink.session`). But where a receipt is by a key that
+  is not known, the platform's keys are asked for before the answer is handed on: one of them may have been introduced by one
+  that is (`uplink.succession`).
+- Who speaks is shown by what `auth` says: the token, a signature of the enrolled machine's key over every request, each with a
+  nonce of its own, or the client certificate. `auto` takes the first of them that there is, in this order; but where half an
+  enrolment is left, nothing else is taken in its place.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
+from uplink import identity, receipts
 from uplink.batch import DIGEST_FIELD, EVENTS_MAX, RAW_MAX_BYTES, Batch, digest_field
-from uplink.identity import Identity, load, signature
+from uplink.enrolment import PLATFORM_KEYS_PATH, PlatformKeysTold
+from uplink.identity import signature
 from uplink.line import CredentialsUnreadable, HttpLine, LineSettings, first_line
 from uplink.session import Answer, Failure
+from uplink.speaker import Speaker, as_site
 
 
 class PegcountSettings(LineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `[uplink]` table. `token` or `token_file`, or neither where the machine is enrolled or shows a certificate."""
+    """The `[uplink]` table. `token` or `token_file`, or neither where the machine is enrolled or shows a certificate; `auth`
+    says which of them it is."""
 
     kind: Literal["pegcount"] = "pegcount"
+    auth: Literal["auto", "key", "token", "certificate"] = "auto"
     token: str = ""
     token_file: str = ""
     max_events: Annotated[int, Meta(ge=1, le=EVENTS_MAX)] = EVENTS_MAX
@@ -33,54 +42,82 @@ class PegcountSettings(LineSettings, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("token and token_file exclude each other")
         if not self.token.isascii() or not self.token.isprintable():
             raise ValueError("token must be printable ASCII")
+        has_token = bool(self.token or self.token_file)
+        if self.auth in ("key", "certificate") and has_token:
+            raise ValueError(f'auth is "{self.auth}", and there is a token besides: take one of them out')
+        if self.auth == "token" and not has_token:
+            raise ValueError('auth is "token", and there is neither token nor token_file')
+        if self.auth == "certificate" and not self.certificate:
+            raise ValueError('auth is "certificate", and there is none')
 
-
-class EnrolledElsewhere(Exception):
-    """The configuration names another site than this machine is enrolled as."""
+    def secret(self) -> str:
+        """The token, or nothing. Raises CredentialsUnreadable."""
+        return self.token or (first_line(self.token_file) if self.token_file else "")
 
 
 class PegcountHttp:
-    """`site` is the id under which the platform knows this site, `identity` who this machine is if it is enrolled. The files
-    that the settings name are read here, so that a token that was renewed is taken at the next start. Raises
-    CredentialsUnreadable."""
+    """`site` is the id under which the platform knows this site, `folder` holds who this machine is, if it is enrolled
+    (`uplink.identity`). The files that the settings name are read here, so that a token that was renewed is taken at the next
+    start. Raises CredentialsUnreadable."""
 
-    def __init__(self, settings: PegcountSettings, site: str, identity: Identity | None = None) -> None:
+    def __init__(self, settings: PegcountSettings, site: str, folder: Path | None = None) -> None:
         self.settings = settings
-        self.target = f"{settings.url.rstrip('/')}/v1/sites/{site}/batches"
-        self._policy = f"{settings.url.rstrip('/')}/v1/sites/{site}/policy"
-        token = settings.token or (first_line(settings.token_file) if settings.token_file else "")
+        base = settings.url.rstrip("/")
+        self.target = f"{base}/v1/sites/{site}/batches"
+        self._policy = f"{base}/v1/sites/{site}/policy"
+        self._keys = base + PLATFORM_KEYS_PATH
+        token = settings.secret()
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        enrolled = None if token else _as_site(identity, site)
-        self._key = enrolled.key if enrolled else None
-        self.platform_keys: Mapping[str, bytes] = enrolled.platform_keys if enrolled else {}
-        if not (token or self._key or settings.certificate):
+        self._speaker = _speaker(settings, site, folder, bool(token))
+        if not (token or self._speaker or settings.certificate):
             raise CredentialsUnreadable("[uplink] has no token, and this machine is not enrolled: pegcount enrol")
+        self.platform_keys: Mapping[str, bytes] = self._speaker.platform_keys if self._speaker else {}
         self._line = HttpLine(settings)
 
     async def post(self, batch: Batch) -> Answer | Failure:
-        headers = self._headers | batch.headers
-        if self._key:
-            headers |= signature(self._key, "POST", self.target, headers)
-        return await self._line.post(self.target, batch.body, headers)
+        headers = self._signed("POST", self.target, self._headers | batch.headers)
+        answer = await self._line.post(self.target, batch.body, headers)
+        if self._speaker and isinstance(answer, Answer) and self._is_by_another(answer):
+            await self._learn(self._speaker)
+        return answer
 
     async def policy(self, seen: str) -> Answer | Failure:
         """The site's policy, unless it is the one whose SHA-256 is `seen`."""
         headers = self._headers | {DIGEST_FIELD: digest_field(b"")} | ({"If-None-Match": f'"{seen}"'} if seen else {})
-        if self._key:
-            headers |= signature(self._key, "GET", self._policy, headers)
-        return await self._line.request("GET", self._policy, b"", headers)
+        return await self._line.request("GET", self._policy, b"", self._signed("GET", self._policy, headers))
 
     async def close(self) -> None:
         await self._line.close()
 
+    def _signed(self, method: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """By the key that is this machine's now, if it speaks by one."""
+        if self._speaker is None:
+            return dict(headers)
+        return {**headers, **signature(self._speaker.refresh().key, method, url, headers)}
 
-def _as_site(identity: Identity | None, site: str) -> Identity | None:
-    """Raises EnrolledElsewhere where the machine is another site."""
-    if identity is not None and identity.site != site:
-        raise EnrolledElsewhere(f"[site] id is {site}, but this machine is enrolled as {identity.site}")
-    return identity
+    def _is_by_another(self, answer: Answer) -> bool:
+        """Whether its receipt names a key that is not known here."""
+        return answer.status == 200 and receipts.named_key(answer.body) not in (None, *self.platform_keys)
+
+    async def _learn(self, speaker: Speaker) -> None:
+        """Ask for the platform's keys. What is no answer teaches nothing, and is asked for again with the next batch."""
+        answer = await self._line.request("GET", self._keys, b"", {})
+        if isinstance(answer, Answer) and answer.status == 200:
+            try:
+                told = msgspec.json.decode(answer.body, type=PlatformKeysTold)
+            except (msgspec.DecodeError, RecursionError):
+                return
+            await speaker.learn(told.keys)
 
 
-def open_enrolled(settings: PegcountSettings, site: str, folder: Path) -> PegcountHttp:
-    """With the identity that `folder` holds, if any. Raises CredentialsUnreadable."""
-    return PegcountHttp(settings, site, load(folder))
+def _speaker(settings: PegcountSettings, site: str, folder: Path | None, has_token: bool) -> Speaker | None:
+    """The enrolled machine, where it is its key that speaks. Raises CredentialsUnreadable."""
+    if settings.auth in ("token", "certificate"):
+        return None
+    if folder and settings.auth == "auto" and identity.is_half(folder):
+        hint = "enrol this machine again (pegcount enrol), or say by auth what else shall speak"
+        raise CredentialsUnreadable(f"{folder} holds a key and no enrolment: {hint}")
+    speaker = as_site(folder, site) if folder and not has_token else None
+    if settings.auth == "key" and speaker is None:
+        raise CredentialsUnreadable('[uplink] auth is "key", and this machine is not enrolled: pegcount enrol')
+    return speaker

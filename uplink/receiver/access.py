@@ -29,8 +29,11 @@ TOKEN = "token"
 
 
 class Certified(Struct, frozen=True, kw_only=True):
+    """`revoked_ms`: since when it may report no more; 0: it may."""
+
     site: str
     label: str = ""
+    revoked_ms: int = 0
 
 
 class Writer(Struct, frozen=True):
@@ -99,10 +102,16 @@ class Access:
         return str(URL(base + request.raw_path, encoded=True))
 
     async def _certified(self, request: web.Request) -> str | None:
-        """The site of the client certificate that the TLS handshake proved."""
+        """The site of the client certificate that the TLS handshake proved; asked anew with each request, so that a revocation
+        holds for connections that are open. Raises Refused."""
         tls = request.transport.get_extra_info("ssl_object") if request.transport else None
         certificate = tls.getpeercert(binary_form=True) if tls else None
         if not certificate:
             return None
         document = await self._documents.get(CERTIFICATE, hashlib.sha256(certificate).hexdigest())
-        return msgspec.json.decode(document.body, type=Certified).site if document else None
+        if document is None:
+            return None
+        certified = msgspec.json.decode(document.body, type=Certified)
+        if certified.revoked_ms:
+            raise Refused("revoked", "an operator revoked this client certificate: this machine needs another one")
+        return certified.site

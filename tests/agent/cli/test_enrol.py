@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from agent.cli.main import main
 from tests.agent.cli.commands import CHECKOUT
 from tests.uplink.authority import Authority
 from tests.uplink.enrolled import platform_at
@@ -50,7 +52,10 @@ async def test_from_a_token_to_the_tables_of_the_configuration_and_out_again(tmp
         token = await token_for(tmp_path, "--site", SITE, "--label", "roll-out")
         asked = ("enrol", receiver.url, "--token-file", str(token), "--state", str(tmp_path / "state"))
         status, out, err = await run(*asked)
-        assert (status, out) == (0, f'[site]\nid = "{SITE}"\nprovider = "acme"\n\n[uplink]\nurl = "{receiver.url}"\n')
+        assert (status, out) == (
+            0,
+            f'[site]\nid = "{SITE}"\nprovider = "acme"\n\n[uplink]\nurl = "{receiver.url}"\nauth = "key"\n',
+        )
         assert "restart the agent" in err
         assert (await run(*asked))[1] == out
         assert (await run("enrol", "--rotate", "--state", str(tmp_path / "state")))[:2] == (0, out)
@@ -95,6 +100,27 @@ async def test_what_is_not_given_is_taken_from_the_configurations_uplink(tmp_pat
         assert (status, "pegcount enrol: tls: The platform's certificate is not accepted. (127" in err) == (69, True)
     finally:
         await running.close()
+
+
+def test_an_operator_changes_the_platforms_key_and_takes_a_certificate_back(tmp_path: Path) -> None:
+    def platform(*words: str) -> list[list[str]]:
+        result = CliRunner().invoke(
+            main, ["platform", *words[:2], "--store", str(tmp_path / "receiver.db"), *words[2:]]
+        )
+        assert result.exit_code == 0, result.output
+        return [line.split("\t") for line in result.output.splitlines()]
+
+    ((first, _, _),) = platform("key", "list")
+    ((made,),) = platform("key", "rotate")
+    assert [(key, state.split()[0]) for key, _, state in platform("key", "list")] == [(made, "in"), (first, "until")]
+    shown = Authority(tmp_path).issue("pbx-1")
+    added = ("certificate", "add", "--site", SITE, "--label", "x", str(shown.certificate))
+    for words, state in ((added, "active"), (("certificate", "revoke", shown.sha256), "revoked"), (added, "active")):
+        platform(*words)
+        (line,) = platform("certificate", "list")
+        assert (line[0], line[1].split()[0], line[2:]) == (shown.sha256, state, [SITE, "x"])
+    with pytest.raises(AssertionError, match="there is no certificate"):
+        platform("certificate", "revoke", "0" * 64)
 
 
 async def test_root_leaves_the_key_to_the_owner_of_the_ledgers_folder(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from agent.config import Config, load
 from agent.service import daemon, policy
 from agent.service.policy import PolicyKeeper, lay_down
 from tests.uplink.enrolled import SITE, enrol_at, give_token, platform_at
-from uplink.destinations.pegcount_http import PegcountHttp, open_enrolled
+from uplink.destinations.pegcount_http import PegcountHttp
 from uplink.enrolment import GivenPolicy
 from uplink.receiver.policies import KIND
 from uplink.receiver.seen import KIND as SEEN
@@ -60,7 +60,7 @@ def config(tmp_path: Path, receiver: RunningReceiver) -> Config:
 @pytest.fixture
 async def platform(config: Config, tmp_path: Path) -> AsyncIterator[PegcountHttp]:
     assert config.uplink is not None
-    opened = open_enrolled(config.uplink, SITE, tmp_path / "state" / "identity")
+    opened = PegcountHttp(config.uplink, SITE, tmp_path / "state" / "identity")
     yield opened
     await opened.close()
 
@@ -171,7 +171,7 @@ async def test_an_unreachable_or_strange_platform_changes_nothing(
     for url in ("http://127.0.0.1:1", receiver.url + "/elsewhere"):
         uplink = configured(tmp_path, url).uplink
         assert uplink is not None
-        other = open_enrolled(uplink, SITE, tmp_path / "state" / "identity")
+        other = PegcountHttp(uplink, SITE, tmp_path / "state" / "identity")
         assert not await keeper.ask(other)
         assert keeper.config.metering.increment_s == 6
         await other.close()

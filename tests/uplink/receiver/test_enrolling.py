@@ -17,7 +17,7 @@ from tests.uplink.platform import Ask, Clock, answers, line_to, lost_answer, pas
 from tests.uplink.site import MemoryOutbox
 from uplink import identity
 from uplink.batch import DIGEST_FIELD, digest_field
-from uplink.destinations.pegcount_http import EnrolledElsewhere, PegcountHttp, PegcountSettings
+from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings
 from uplink.enrol import EnrolmentFailed
 from uplink.enrolment import ENROL_PATH, ChangeRequest, EnrolRequest, change_text, encoded, keys_path
 from uplink.identity import signature
@@ -32,6 +32,7 @@ from uplink.receiver.serve import RunningReceiver
 from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.tokens import token_hash
 from uplink.session import Answer, refusal_of
+from uplink.speaker import EnrolledElsewhere
 from uplink.uploader import wall_clock_ms
 
 HOUR_MS = 3_600_000
@@ -187,9 +188,10 @@ async def test_a_stolen_token_that_was_used_enrols_nobody_else(receiver: Running
     assert len(await keys_of(receiver)) == 1
 
 
-async def test_of_many_that_come_at_once_with_one_token_one_is_taken(tmp_path: Path) -> None:
+async def test_of_many_that_come_at_once_with_one_token_one_is_taken(tmp_path: Path, postgres_url: str) -> None:
     """Through two receivers over one store."""
-    async with platform_at(tmp_path) as one, platform_at(tmp_path) as other:
+    database = {"database": postgres_url}
+    async with platform_at(tmp_path, **database) as one, platform_at(tmp_path, **database) as other:
         await give_token(one.store)
         asked = [enrol_at((one, other)[n % 2].url, tmp_path / f"machine-{n}") for n in range(8)]
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
@@ -536,6 +538,136 @@ async def test_a_client_certificate_speaks_for_its_site_without_token_or_key(tmp
         await enrol_at(receiver.url, folder, ca_file=str(authority.ca_file))
 
 
+async def test_a_revoked_certificate_is_out_at_once_and_comes_back_when_it_is_added_again(
+    tmp_path: Path, folder: Path
+) -> None:
+    """Over the connection that was open already."""
+    authority = Authority(tmp_path)
+    server, ours = authority.issue("server"), authority.issue("ours")
+    tls = {"certificate": str(server.certificate), "key": str(server.key), "client_ca": str(authority.ca_file)}
+    line = {"certificate": str(ours.certificate), "key_file": str(ours.key), "ca_file": str(authority.ca_file)}
+    outbox = MemoryOutbox(SITE)
+    async with platform_at(tmp_path, **tls) as receiver:
+        async with enrolled_shipping(outbox, receiver.url, folder, auth="certificate", **line) as shipper:
+            for revoked_ms, problem in ((0, ""), (1, "revoked"), (0, "")):
+                certified = Certified(site=SITE, revoked_ms=revoked_ms)
+                await receiver.store.put(CERTIFICATE, ours.sha256, msgspec.json.encode(certified))
+                outbox.record()
+                assert (await shipper.upload()).problem == problem
+        assert outbox.acked == 3
+
+
+async def test_a_running_agent_takes_up_another_key_and_another_enrolment_of_its_site(
+    receiver: RunningReceiver, folder: Path
+) -> None:
+    await give_token(receiver.store, uses_left=2)
+    keys = [(await enrol_at(receiver.url, folder)).answer.key]
+    outbox = MemoryOutbox(SITE)
+    async with enrolled_shipping(outbox, receiver.url, folder) as shipper:
+        outbox.record()
+        assert (await shipper.upload()).problem == ""
+        keys.append((await rotate_at(receiver.url, folder)).answer.key)
+        outbox.record()
+        assert (await shipper.upload()).problem == ""
+        assert await states(receiver) == {keys[0]: "retired", keys[1]: "active"}
+        await Agents(receiver.store).change(keys[1], "revoked", 1)
+        outbox.record()
+        assert (await shipper.upload()).problem == "revoked"
+        await give_token(receiver.store, "another")
+        keys.append((await enrol_at(receiver.url, folder, "another")).answer.key)
+        assert (await shipper.upload()).problem == ""
+    assert (outbox.acked, outbox.epochs_begun) == (3, [])
+    assert list((await states(receiver)).values()).count("active") == 1
+
+
+async def test_what_it_cannot_use_changes_nothing_for_a_running_agent(
+    receiver: RunningReceiver, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await give_token(receiver.store)
+    await enrol_at(receiver.url, folder)
+    await give_token(receiver.store, "elsewhere", site="another-site")
+    await enrol_at(receiver.url, folder.parent / "other", "elsewhere")
+    enrolment = folder / "enrolment.json"
+    good = enrolment.read_bytes()
+    outbox = MemoryOutbox(SITE)
+    async with enrolled_shipping(outbox, receiver.url, folder) as shipper:
+        for bad, said in (
+            (b"{", "cannot be read"),
+            ((folder.parent / "other" / "enrolment.json").read_bytes(), "cannot be read"),
+            (None, "not enrolled any more"),
+        ):
+            if bad is None:
+                enrolment.unlink()
+            else:
+                identity.write_durably(enrolment, bad)
+            outbox.record()
+            assert (await shipper.upload()).problem == ""
+            assert said in caplog.text
+            caplog.clear()
+        for file in (folder.parent / "other").iterdir():
+            shutil.copy(file, folder)
+        assert (await shipper.upload()).problem == ""
+        assert "enrolled as another-site; until the agent is restarted" in caplog.text
+        identity.write_durably(enrolment, good)
+        assert (await shipper.upload()).problem == ""
+    assert outbox.acked == 3
+
+
+HTTPS = "https://meter.example.net"
+
+
+async def test_auth_says_what_speaks_and_nothing_else_takes_its_place(
+    receiver: RunningReceiver, folder: Path, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    shown = authority.issue("ours")
+    certificate = {"certificate": str(shown.certificate), "key_file": str(shown.key)}
+    for settings, said in (
+        ({"auth": "key"}, "not enrolled"),
+        ({"auth": "key", **certificate}, "not enrolled"),
+        ({"auth": "auto"}, "not enrolled"),
+    ):
+        with pytest.raises(CredentialsUnreadable, match=said):
+            PegcountHttp(msgspec.convert({"url": HTTPS, **settings}, PegcountSettings), SITE, folder)
+    await give_token(receiver.store)
+    await enrol_at(receiver.url, folder)
+    for settings, by_key in (
+        ({"auth": "key"}, True),
+        ({"auth": "auto"}, True),
+        ({"auth": "auto", **certificate}, True),
+        ({"auth": "auto", "token": "t"}, False),
+        ({"auth": "token", "token": "t"}, False),
+        ({"auth": "certificate", **certificate}, False),
+    ):
+        opened = PegcountHttp(msgspec.convert({"url": HTTPS, **settings}, PegcountSettings), SITE, folder)
+        assert bool(opened.platform_keys) == by_key, settings
+        await opened.close()
+    (folder / "enrolment.json").unlink()
+    for half in ({}, {"token": "t"}, certificate):
+        with pytest.raises(CredentialsUnreadable, match="holds a key and no enrolment"):
+            PegcountHttp(msgspec.convert({"url": HTTPS, **half}, PegcountSettings), SITE, folder)
+    with pytest.raises(CredentialsUnreadable, match="not enrolled"):
+        PegcountHttp(msgspec.convert({"url": HTTPS, "auth": "key"}, PegcountSettings), SITE, folder)
+    opened = PegcountHttp(PegcountSettings(url=HTTPS, auth="token", token="t"), SITE, folder)
+    await opened.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"auth": "key", "token": "t"}, "a token besides"),
+        ({"auth": "certificate", "token_file": "f", "certificate": "c", "key_file": "k"}, "a token besides"),
+        ({"auth": "token"}, "neither token nor token_file"),
+        ({"auth": "certificate"}, "there is none"),
+        ({"auth": "password"}, "Invalid enum value"),
+    ],
+    ids=str,
+)
+def test_settings_that_contradict_auth_are_refused(settings: dict[str, str], said: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=said):
+        msgspec.convert({"url": HTTPS, **settings}, PegcountSettings)
+
+
 def test_without_token_key_or_certificate_nothing_is_sent(folder: Path) -> None:
     with pytest.raises(CredentialsUnreadable, match="pegcount enrol"):
-        PegcountHttp(PegcountSettings(url="https://meter.example.net"), SITE, identity.load(folder))
+        PegcountHttp(PegcountSettings(url="https://meter.example.net"), SITE, folder)
