@@ -1,7 +1,8 @@
 """The uplink from end to end: a backlog drained, many agents at once, and all sites that come back after an outage.
 
-Each row is what it cost on this machine, both ends on it, beside the bare equivalent: a plain aiohttp POST of the same
-bytes to a server that throws them away, and a plain executemany of the same events, one after the other.
+Each row is what it cost on this machine, both ends on it, beside the bare equivalent of the same bytes in the same batches, for
+as many sites at once: a plain aiohttp POST to a server that throws them away, and plain executemany, COPY or publish, a
+transaction or message for each batch; one after the other.
 """
 
 import os
@@ -33,69 +34,92 @@ class Cost(Struct, frozen=True):
     cpu_s: float
 
 
+class Load(Struct, frozen=True):
+    """What is sent, by how many sites at a time. `ledger`: the agent's own shipper sends it; else ready bodies are posted."""
+
+    name: str
+    posts: list[Posts]
+    at_once: int = 1
+    ledger: Path | None = None
+
+
 def run(settings: Settings) -> Table:
     """Raises Mismatch where not every event was acknowledged."""
-    folder = settings.folder
-    ledger = backlog(folder, _even(BACKLOG * settings.scale))
-    events = _held(ledger)
-    sent = _bare(folder, [of_ledger(ledger)], 1)
-    rows = [_row("bare: POST of the same bytes", sent)]
-    for storage in STORAGES:
-        with storage.at(folder) as url:
-            stored = _cost(
-                _client(storage.bare, str(ledger if storage.of_ledger else folder / "posts"), url), [], events
-            )
-        bare_s = sent.told.took_s + stored.told.took_s
-        rows.append(_row(f"bare: {storage.bare_name}", stored))
-        rows.append(_row(f"drain of a backlog, one agent, {storage.name}", _drained(folder, storage, ledger), bare_s))
-        if storage is STORAGES[0]:
-            each_s = stored.told.took_s / events
-    for agents in (1, 10, 100):
-        posts = of_sites(agents, _even(SPREAD * settings.scale / agents))
-        rows.append(
-            _beside(folder, f"ingest from {agents} agent{'s' * (agents > 1)}, SQLite", posts, agents, each_s)[0]
-        )
-    posts = of_sites(round(RETURNING * settings.scale), EACH)
-    row, returned = _beside(
-        folder, f"{len(posts):,} sites come back, {EACH} events each, SQLite", posts, AT_ONCE, each_s
-    )
-    rows.append(row)
+    rows: list[tuple[str, ...]] = []
+    returned: list[str] = []
+    for load in _loads(settings):
+        posted = _bare(settings.folder, load)
+        for storage in STORAGES:
+            stored = _stored(settings.folder, storage, load)
+            ours = _ours(settings.folder, storage, load)
+            rows.append(_row(f"{load.name}, {storage.name}", ours, posted, stored))
+            if load.at_once == AT_ONCE:
+                returned.append(_of_returned(storage, ours.told))
     return Table(
         name="uplink",
         title="The uplink, from ledger to platform",
-        columns=("what", "events", "wall s", "events/s", "x bare", "CPU s"),
+        columns=("what", "events", "wall s", "events/s", "bare POST s", "bare store s", "x bare", "CPU s"),
         rows=rows,
         notes=(
             "Agent and platform are processes of their own on one machine of two processors, over HTTP on loopback; each batch "
             "is durable (fsync) at the platform before it is answered, and its answer at the agent. The agent that drains is "
             "enrolled: it signs each request, and checks and keeps each receipt.",
-            "x bare: wall time by that of two bare steps together, POST, and storing in the same columns and"
-            " indexes (executemany, COPY) or as the same messages.",
+            "Bare: the same bytes in the same batches, posted by as many at once to a server that throws them away; and the "
+            "same rows in the same columns and indexes, a transaction for each batch, by executemany (one connection) or COPY "
+            "(up to eight), or the same bodies as messages, as many awaited at once. x bare: by the wall time of both.",
             "CPU s: of agents and receiver, without a database server's own.",
-            f"Of the sites that came back {returned.told.turned_away:,} requests were asked to come again; half of the sites "
-            f"were done after {_at(returned.told, 0.5)} s, 99 % after {_at(returned.told, 0.99)} s.",
+            *returned,
         ),
     )
+
+
+def _loads(settings: Settings) -> Iterator[Load]:
+    ledger = backlog(settings.folder, _even(BACKLOG * settings.scale))
+    yield Load("drain of a backlog, one agent", [of_ledger(ledger)], ledger=ledger)
+    for agents in (1, 10, 100):
+        posts = of_sites(agents, _even(SPREAD * settings.scale / agents))
+        yield Load(f"ingest from {agents} agent{'s' * (agents > 1)}", posts, agents)
+    posts = of_sites(round(RETURNING * settings.scale), EACH)
+    yield Load(f"{len(posts):,} sites come back, {EACH} events each", posts, AT_ONCE)
 
 
 def _even(number: float) -> int:
     return max(2, round(number / 2) * 2)
 
 
+def _of_returned(storage: "Storage", told: Told) -> str:
+    return (
+        f"Sites that came back, {storage.name}: {told.turned_away:,} requests were asked to come again; half of the sites were "
+        f"done after {_at(told, 0.5)} s, 99 % after {_at(told, 0.99)} s."
+    )
+
+
 def _at(told: Told, part: float) -> str:
     return f"{told.waits_ms[round(part * (len(told.waits_ms) - 1))] / 1000:.1f}"
 
 
-def _beside(folder: Path, name: str, posts: list[Posts], at_once: int, each_s: float) -> tuple[tuple[str, ...], Cost]:
-    """Ours beside the bare POST of the same and `each_s` for each event stored."""
-    bare = _bare(folder, posts, at_once)
-    with receiving(folder, STORAGES[0]) as (url, usage):
-        done = _client("post", str(folder / "posts"), url, str(at_once))
-    ours = _cost(done, usage, bare.told.events)
-    return _row(name, ours, bare.told.took_s + each_s * ours.told.events), ours
+def _bare(folder: Path, load: Load) -> Cost:
+    """Leaves what is posted in the file `posts`."""
+    (folder / "posts").write_bytes(msgspec.msgpack.encode(load.posts))
+    with serving([python(), "-m", "benchmarks.uplink_agents", "server"]) as (url, usage):
+        done = _client("post", str(folder / "posts"), url, str(load.at_once))
+    return _cost(done, usage, load)
 
 
-def _drained(folder: Path, storage: "Storage", ledger: Path) -> Cost:
+def _stored(folder: Path, storage: "Storage", load: Load) -> Cost:
+    with storage.at(folder) as place:
+        return _cost(_client(storage.bare, str(folder / "posts"), place, str(load.at_once)), [], load)
+
+
+def _ours(folder: Path, storage: "Storage", load: Load) -> Cost:
+    if load.ledger is not None:
+        return _drained(folder, storage, load, load.ledger)
+    with receiving(folder, storage) as (url, usage):
+        done = _client("post", str(folder / "posts"), url, str(load.at_once))
+    return _cost(done, usage, load)
+
+
+def _drained(folder: Path, storage: "Storage", load: Load, ledger: Path) -> Cost:
     """Of a copy, which has sent nothing yet."""
     site = folder / "site"
     site.mkdir()
@@ -103,14 +127,7 @@ def _drained(folder: Path, storage: "Storage", ledger: Path) -> Cost:
     with receiving(folder, storage) as (url, usage):
         done = _client("drain", str(copy), url, str(folder / "enrolment"))
     shutil.rmtree(site)
-    return _cost(done, usage, _held(ledger))
-
-
-def _bare(folder: Path, posts: list[Posts], at_once: int) -> Cost:
-    (folder / "posts").write_bytes(msgspec.msgpack.encode(posts))
-    with serving([python(), "-m", "benchmarks.uplink_agents", "server"]) as (url, usage):
-        done = _client("post", str(folder / "posts"), url, str(at_once))
-    return _cost(done, usage, sum(each.events for each in posts))
+    return _cost(done, usage, load)
 
 
 def _client(*role: str) -> Run:
@@ -137,39 +154,22 @@ def _jetstream(_folder: Path) -> Iterator[str]:
 
 
 class Storage(Struct, frozen=True, kw_only=True):
-    """`bare`: the role that stores the same with nothing around it, of a ledger or of the batches made of it."""
+    """`bare`: the role that stores the same with nothing around it."""
 
     name: str
     at: Callable[[Path], AbstractContextManager[str]]
     bare: str
-    bare_name: str
-    of_ledger: bool = True
 
 
 STORAGES = (
-    Storage(name="SQLite", at=_sqlite, bare="insert", bare_name="executemany of the same events"),
-    Storage(name="PostgreSQL", at=_postgresql, bare="copy", bare_name="COPY of the same events"),
-    Storage(
-        name="JetStream",
-        at=_jetstream,
-        bare="publish",
-        bare_name="JetStream publish of the same batches",
-        of_ledger=False,
-    ),
+    Storage(name="SQLite", at=_sqlite, bare="insert"),
+    Storage(name="PostgreSQL", at=_postgresql, bare="copy"),
+    Storage(name="JetStream", at=_jetstream, bare="publish"),
 )
 
 
-def _held(ledger: Path) -> int:
-    from agent.ledger.store import open_for_reading
-
-    db = open_for_reading(ledger)
-    (count,) = db.execute("SELECT max(line) FROM event").fetchone()
-    db.close()
-    return int(count)
-
-
-def _cost(done: Run, usage: list[float], expected: int) -> Cost:
-    told = msgspec.json.decode(done.output, type=Told)
+def _cost(done: Run, usage: list[float], load: Load) -> Cost:
+    told, expected = msgspec.json.decode(done.output, type=Told), sum(each.events for each in load.posts)
     if told.events != expected:
         raise Mismatch(f"of {expected:,} events {told.events:,} were acknowledged")
     return Cost(told, done.cpu_s + sum(usage))
@@ -206,13 +206,15 @@ def serving(command: list[str]) -> Iterator[tuple[str, list[float]]]:
         usage.append(used.ru_utime + used.ru_stime)
 
 
-def _row(name: str, cost: Cost, bare_s: float = 0) -> tuple[str, ...]:
-    told = cost.told
+def _row(name: str, ours: Cost, posted: Cost, stored: Cost) -> tuple[str, ...]:
+    told = ours.told
     return (
         name,
         f"{told.events:,}",
         f"{told.took_s:.2f}",
         f"{told.events / told.took_s:,.0f}",
-        f"{told.took_s / bare_s:.2f}" if bare_s else "",
-        f"{cost.cpu_s:.1f}",
+        f"{posted.told.took_s:.2f}",
+        f"{stored.told.took_s:.2f}",
+        f"{told.took_s / (posted.told.took_s + stored.told.took_s):.2f}",
+        f"{ours.cpu_s:.1f}",
     )

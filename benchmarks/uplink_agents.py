@@ -3,18 +3,22 @@
     drain LEDGER URL TOKEN   the agent's own shipper, enrolled with the token in that file, brings a ledger's backlog to URL
     post FILE URL SITES      SITES sites at a time post what FILE holds for them, batch after batch
     server                   the bare equivalent of a receiver: takes a body and answers 200; prints its URL
-    copy LEDGER URL          the same with PostgreSQL: COPY of a ledger's events, a batch a transaction
-    publish FILE URL         the same with JetStream: a message for each batch of FILE, each awaited
-    insert LEDGER FILE       the bare equivalent of a store: executemany of a ledger's events, a batch a transaction
+    insert FILE DB SITES     the bare equivalent of a store: executemany of what FILE holds, a transaction for each batch
+    copy FILE URL SITES      the same with PostgreSQL: COPY over as many connections as there are sites, at most eight
+    publish FILE URL SITES   the same with JetStream: a message for each batch, as many awaited at once as there are sites
 
-Each client prints a JSON object: `Told`.
+Each client prints a JSON object: `Told`. What the bare ones need beforehand (rows, a table) is made outside of the time.
 """
 
 import asyncio
 import sqlite3
 import sys
 import time
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -28,12 +32,14 @@ from agent.ledger.writer import Ledger
 from agent.metering.rules import Metering
 from benchmarks.uplink_load import SITE, Posts
 from uplink import identity
-from uplink.batch import EVENTS_MAX
+from uplink.batch import open_batch
 from uplink.destinations import PegcountHttp, PegcountSettings
 from uplink.enrol import About, enrol
 from uplink.events import decode
 from uplink.line import HttpLine, LineSettings, first_line
 from uplink.shipper import Pace, Shipper
+
+_T = TypeVar("_T")
 
 RETRY_S = 5.0
 """What the receiver asks of those that it has no room for; an agent adds up to a tenth."""
@@ -45,7 +51,7 @@ BARE_TABLE = (
     "CREATE TABLE event (position INTEGER PRIMARY KEY, epoch_id INTEGER, seq INTEGER, status INTEGER, id TEXT, meter TEXT,"
     " time_ms INTEGER, quantity TEXT, unit TEXT, body BLOB)",
     "CREATE UNIQUE INDEX event_place ON event (epoch_id, seq)",
-    "CREATE INDEX event_id ON event (id)",
+    "CREATE INDEX event_id ON event (epoch_id, id)",
 )
 """The same columns and indexes as the receiver's, and as durable."""
 
@@ -123,60 +129,90 @@ async def server() -> None:
     await asyncio.Event().wait()
 
 
-def insert(ledger_path: str, file: str) -> Told:
-    rows = [_columns(seq, body) for seq, body in enumerate(_bodies(ledger_path), 1)]
-    db = sqlite3.connect(file, isolation_level=None)
+def insert(file: str, database: str) -> Told:
+    batches = _rows(file)
+    db = sqlite3.connect(database, isolation_level=None)
     for statement in BARE_TABLE:
         db.execute(statement)
     began_s = time.perf_counter()
-    for start in range(0, len(rows), EVENTS_MAX):
+    for rows in batches:
         db.execute("BEGIN")
-        db.executemany("INSERT INTO event VALUES (?, 1, ?, 0, ?, ?, ?, ?, ?, ?)", rows[start : start + EVENTS_MAX])
+        db.executemany(
+            "INSERT INTO event (status, epoch_id, seq, id, meter, time_ms, unit, body, quantity)"
+            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
         db.execute("COMMIT")
-    return Told(events=len(rows), took_s=time.perf_counter() - began_s)
+    return Told(events=sum(map(len, batches)), took_s=time.perf_counter() - began_s)
 
 
-async def copy(ledger_path: str, url: str) -> Told:
+async def copy(file: str, url: str, sites: str) -> Told:
+    """Into the receiver's own table."""
     import asyncpg
 
-    rows = [_columns(seq, body) for seq, body in enumerate(_bodies(ledger_path), 1)]
-    connection = await asyncpg.connect(url)
-    await connection.execute(
-        "CREATE TABLE event (position bigint, seq bigint PRIMARY KEY, id text, meter text, time_ms bigint, quantity text,"
-        " unit text, body bytea)"
-    )
-    await connection.execute("CREATE INDEX ON event (id)")
-    await connection.execute("CREATE UNIQUE INDEX ON event (position)")
-    began_s = time.perf_counter()
-    for start in range(0, len(rows), EVENTS_MAX):
-        await connection.copy_records_to_table("event", records=rows[start : start + EVENTS_MAX])
-    took_s = time.perf_counter() - began_s
-    await connection.close()
-    return Told(events=len(rows), took_s=took_s)
+    from uplink.receiver.storage.pg_schema import SCHEMA, migrate
+    from uplink.receiver.storage.postgres import CONNECTIONS
+
+    settings = {"search_path": SCHEMA, "synchronous_commit": "on"}
+    columns = ("site_id", "epoch_id", "status", "seq", "id", "meter", "time_ms", "unit", "body", "quantity")
+    batches = [
+        [(epoch, epoch, 0, *others, Decimal(quantity)) for epoch, *others, quantity in rows] for rows in _rows(file)
+    ]
+    lanes = min(int(sites), CONNECTIONS)
+    async with asyncpg.create_pool(url, min_size=lanes, max_size=lanes, server_settings=settings) as pool:
+        async with pool.acquire() as first:
+            await migrate(first)
+
+        async def lane(mine: list[list[tuple[Any, ...]]]) -> None:
+            async with pool.acquire() as connection:
+                for rows in mine:
+                    await connection.copy_records_to_table("event", records=rows, columns=columns, schema_name=SCHEMA)
+
+        began_s = time.perf_counter()
+        await asyncio.gather(*(lane(batches[number::lanes]) for number in range(lanes)))
+        took_s = time.perf_counter() - began_s
+    return Told(events=sum(map(len, batches)), took_s=took_s)
 
 
-async def publish(file: str, url: str) -> Told:
+async def publish(file: str, url: str, sites: str) -> Told:
     import nats
 
-    (posts,) = msgspec.msgpack.decode(Path(file).read_bytes(), type=list[Posts])
+    posts = msgspec.msgpack.decode(Path(file).read_bytes(), type=list[Posts])
+    bodies = _in_turns([[body for _, body in each.batches] for each in posts])
     client = await nats.connect(url)
     stream = client.jetstream()
     await stream.add_stream(name="bare", subjects=["bare"])
+    at_once = int(sites)
+
+    async def lane(mine: list[bytes]) -> None:
+        for body in mine:
+            await stream.publish("bare", body, timeout=60)
+
     began_s = time.perf_counter()
-    for _, body in posts.batches:
-        await stream.publish("bare", body)
+    await asyncio.gather(*(lane(bodies[number::at_once]) for number in range(at_once)))
     took_s = time.perf_counter() - began_s
     await client.close()
-    return Told(events=posts.events, took_s=took_s)
+    return Told(events=sum(each.events for each in posts), took_s=took_s)
 
 
-def _bodies(ledger_path: str) -> list[bytes]:
-    return [body for (body,) in sqlite3.connect(ledger_path).execute("SELECT body FROM event ORDER BY line")]
+def _rows(file: str) -> list[list[tuple[Any, ...]]]:
+    """Of each batch, in the order in which they might come."""
+    posts = msgspec.msgpack.decode(Path(file).read_bytes(), type=list[Posts])
+    return _in_turns([list(_rows_of(number, each)) for number, each in enumerate(posts, 1)])
 
 
-def _columns(seq: int, body: bytes) -> tuple[object, ...]:
-    event = decode(body)
-    return seq, seq, event.id, event.meter, event.time_ms, event.quantity, event.unit, body
+def _rows_of(epoch: int, posts: Posts) -> Iterator[list[tuple[Any, ...]]]:
+    for headers, encoded in posts.batches:
+        head, bodies = open_batch(headers, encoded)
+        events = [(body, decode(body)) for body in bodies]
+        yield [
+            (epoch, seq, event.id, event.meter, event.time_ms, event.unit, body, event.quantity)
+            for seq, (body, event) in enumerate(events, head.first)
+        ]
+
+
+def _in_turns(sites: list[list[_T]]) -> list[_T]:
+    return [batch for turn in zip_longest(*sites) for batch in turn if batch is not None]
 
 
 def main() -> None:
@@ -185,12 +221,12 @@ def main() -> None:
             told = asyncio.run(drain(ledger, url, token))
         case ["post", file, url, sites]:
             told = asyncio.run(post(file, url, sites))
-        case ["insert", ledger, file]:
-            told = insert(ledger, file)
-        case ["copy", ledger, url]:
-            told = asyncio.run(copy(ledger, url))
-        case ["publish", file, url]:
-            told = asyncio.run(publish(file, url))
+        case ["insert", file, database, _]:
+            told = insert(file, database)
+        case ["copy", file, url, sites]:
+            told = asyncio.run(copy(file, url, sites))
+        case ["publish", file, url, sites]:
+            told = asyncio.run(publish(file, url, sites))
         case _:
             asyncio.run(server())
             return
