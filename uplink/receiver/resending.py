@@ -41,8 +41,7 @@ BODY_TIMEOUT_S = 15.0
 
 
 class Resend(Struct, frozen=True, kw_only=True, rename={"first": "from"}):
-    """Events of `epoch` from number `first` on; from `next` on they are to come (at first from where the batch of `first`
-    began)."""
+    """Events of `epoch` from number `first` on, where a batch began; those before `next` have come again."""
 
     epoch: str
     first: int
@@ -70,7 +69,7 @@ class Resending:
         if not 1 <= first <= epochs.get(epoch, 0):
             raise Refused("bad_request", "from must be the number of an event of this epoch that is here")
         began = await self._where_it_began(site, epoch, first)
-        asked = Resend(epoch=epoch, first=first, next=began, asked_ms=self._clock_ms())
+        asked = Resend(epoch=epoch, first=began, next=began, asked_ms=self._clock_ms())
         await self._store.put(KIND, site, msgspec.json.encode(asked))
         self._standing[site] = asked
         await self._note(site, who, "resend", f"from {first} of {epoch}")
