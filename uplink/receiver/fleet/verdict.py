@@ -8,6 +8,7 @@ Laws
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -154,6 +155,7 @@ def plain(code: str) -> str:
     return code.replace("_", " ")
 
 
+@lru_cache(maxsize=1000)
 def version_key(version: str) -> tuple[int, ...]:
     """In which order versions came: the numbers before the first other word (a pre-release counts as its release)."""
     release = re.match(r"\d{1,9}(?:\.\d{1,9})*", version)

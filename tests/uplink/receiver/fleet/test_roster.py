@@ -36,7 +36,7 @@ def ids(shown: Page) -> list[str]:
 
 
 def test_the_worst_come_first_and_among_equals_the_one_silent_longest() -> None:
-    assert ids(page(FLEET, Wish())) == ["gone", "twin", "later", "late", "new", "old", "a", "b", "full"]
+    assert ids(page(FLEET, Wish())) == ["gone", "twin", "later", "late", "new", "old", "a", "full", "b"]
     assert FLEET.counts == {"broken": 2, "attention": 2, "unheard": 1, "ok": 4}
     assert FLEET.newest == "0.2.0"
 
