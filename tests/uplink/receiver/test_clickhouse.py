@@ -1,8 +1,8 @@
 """Booking into ClickHouse, against a stand-in: no server of it can be had here as a package.
 
 It speaks the HTTP interface as the vendor documents it (clickhouse.com/docs, "HTTP interface", "ReplacingMergeTree") and keeps
-the last row of each sorting key, as FINAL shows it. That ClickHouse understands the statements it cannot show: `TABLES`, rows
-of these batches three times over and the queries of docs/storages.md were run by hand in chdb 4.4, which is ClickHouse 26.9.
+the last row of each sorting key, as FINAL shows it. That ClickHouse understands the statements it cannot show: for that there
+is `clickhouse_engine`, which is run by hand.
 """
 
 import asyncio
