@@ -9,6 +9,7 @@ from tests.uplink.receiver.storages import Place, opened
 from uplink.receiver.serve import ReceiverSettings, serve
 from uplink.receiver.storage import StoreUnavailable
 from uplink.receiver.storage.clickhouse import ClickHouseBooks
+from uplink.receiver.storage.jetstream import JetStreamStore
 from uplink.receiver.storage.opening import open_books, open_storage
 
 NO_STORAGES = (
@@ -20,6 +21,9 @@ NO_STORAGES = (
     "postgresql+asyncpg://meter:secret@127.0.0.1/metering",
     "mysql://meter:secret@127.0.0.1/metering",
     "sqlite:///var/lib/secret.db",
+    "nats://127.0.0.1:port/PEGCOUNT",
+    "nats://meter:sec/ret@127.0.0.1/PEGCOUNT",
+    "nats://[::1/PEGCOUNT",
 )
 
 
@@ -36,6 +40,13 @@ async def test_clickhouses_address_likewise(where: str) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         await ClickHouseBooks.open(where)
     assert "sec" not in str(refused.value)
+
+
+@pytest.mark.parametrize("origin", ["postgresql://meter:secret@127.0.0.1:1/metering", "/var/lib/secret.db"])
+async def test_what_is_consumed_is_a_log(origin: str) -> None:
+    with pytest.raises(StoreUnavailable, match="a log is at nats://") as refused:
+        await JetStreamStore.open(origin)
+    assert "secret" not in str(refused.value)
 
 
 async def test_a_log_is_not_booked_into_a_log() -> None:

@@ -29,6 +29,7 @@ from uplink.receiver.storage import StoreUnavailable, in_words
 log = logging.getLogger(__name__)
 
 STREAM = "PEGCOUNT"
+FORM = "nats://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]...][/STREAM], what is special in a password as %XX"
 CONNECT_S = 10.0
 RECONNECT_S = 1
 PENDING_BYTES = 64 * 1024 * 1024
@@ -65,8 +66,14 @@ class NatsPlace(Struct, frozen=True, kw_only=True):
 
 
 def parse(url: str) -> NatsPlace:
-    """Raises StoreUnavailable for a URL that is none of ours."""
-    parts = urlsplit(url)
+    """Raises StoreUnavailable for a URL that is none of ours. Of what is no URL at all nothing is repeated."""
+    try:
+        parts = urlsplit(url)
+        ports = [urlsplit(f"//{host}").port for host in parts.netloc.rpartition("@")[2].split(",")]
+    except ValueError:
+        ports = []
+    if not ports or parts.scheme not in ("nats", "tls"):
+        raise StoreUnavailable(f"a log is at {FORM}")
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     stream = parts.path.strip("/") or STREAM
     login, _, hosts = parts.netloc.rpartition("@")
