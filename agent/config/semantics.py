@@ -22,8 +22,7 @@ from agent.config.wording import near_miss
 from agent.metering.catalogue import FEATURES
 from uplink.cron import parse as parse_cron
 from uplink.destinations import PegcountSettings
-from uplink.destinations.files import FilesSettings
-from uplink.destinations.sftp import SftpSettings
+from uplink.destinations.folder import FolderSettings
 from uplink.identity import ENROLMENT, identity_folder
 from uplink.window import parse as parse_window
 
@@ -243,14 +242,13 @@ def _shared_folders(destinations: tuple[Destination, ...]) -> Iterator[Fault]:
     """What a folder holds already is not put there again, so of two destinations one would lack what the other was sent."""
     seen: dict[tuple[str, str], str] = {}
     for index, one in enumerate(destinations):
-        if isinstance(one.settings, FilesSettings | SftpSettings):
+        if isinstance(one.settings, FolderSettings):
             own = one.settings
-            where = f"{own.host}:{own.port} " if isinstance(own, SftpSettings) else ""
-            first = seen.setdefault((where + own.folder.rstrip("/"), own.form), one.name)
+            first = seen.setdefault((own.where(), own.form), one.name)
             if first != one.name:
                 yield Fault(
                     path=("destination", index, "folder"),
-                    message=f"two destinations put {own.form} into {where}{own.folder} (the other is `{first}`)",
+                    message=f"two destinations put {own.form} into {own.where()} (the other is `{first}`)",
                     hint="give each a folder of its own",
                 )
 

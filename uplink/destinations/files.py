@@ -24,6 +24,9 @@ _T = TypeVar("_T")
 class FilesSettings(FolderSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     folder: Annotated[str, Meta(pattern="^/")]
 
+    def where(self) -> str:
+        return self.folder.rstrip("/")
+
 
 class LocalFolder:
     """Implements `Folder`."""

@@ -30,6 +30,10 @@ class FolderSettings(TakerSettings, frozen=True, kw_only=True, forbid_unknown_fi
     compressed: bool = False
     max_events: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
 
+    def where(self) -> str:
+        """Which folder it is; the same for two that mean the same."""
+        raise NotImplementedError
+
 
 class Unusable(Exception):
     """What a folder raises, whatever happens to it."""

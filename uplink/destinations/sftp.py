@@ -31,6 +31,9 @@ class SftpSettings(FolderSettings, frozen=True, kw_only=True, forbid_unknown_fie
     timeout_s: Annotated[float, Meta(gt=0, le=600)] = 60.0
     max_kbit_s: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
 
+    def where(self) -> str:
+        return f"{self.host}:{self.port} {self.folder.rstrip('/')}"
+
     def __post_init__(self) -> None:
         if bool(self.key_file) == bool(self.password_file):
             raise ValueError("exactly one of key_file and password_file must be given")

@@ -20,6 +20,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from uplink.destinations import TAKERS
+from uplink.destinations.folder import FolderSettings
 from uplink.destinations.settings import HttpTakerSettings, TakerSettings
 from uplink.feed import Item, Place
 from uplink.forwarder import Forwarder
@@ -63,11 +64,14 @@ def read_destinations(path: Path) -> tuple[Destination, ...]:
     found = tuple(_destination(table, f"{path}: destination {number}") for number, table in enumerate(tables, 1))
     if len({one.name for one in found}) < len(found):
         raise ValueError(f"{path}: how far a destination is stands under its name, so each needs its own")
+    folders = [(own.where(), own.form) for own in (one.settings for one in found) if isinstance(own, FolderSettings)]
+    if len(set(folders)) < len(folders):
+        raise ValueError(f"{path}: what a folder holds is not put there again, so each destination needs its own")
     return found
 
 
 def _destination(table: dict[str, Any], where: str) -> Destination:
-    own = dict(table)
+    own = {"jitter_s": 0, **table}  # what spreads a fleet only delays a centre
     name, kind = own.pop("name", ""), own.pop("kind", "")
     if not isinstance(name, str) or not _NAME.match(name):
         raise ValueError(f"{where}: name must be 1 to 64 letters, digits, '.', '_' or '-'")

@@ -22,7 +22,7 @@ from uplink.receiver.gate import Gate
 from uplink.receiver.limits import Limits
 from uplink.receiver.proxies import LOOPBACK, Proxies
 from uplink.receiver.storage import Storage
-from uplink.receiver.storage.opening import open_storage
+from uplink.receiver.storage.opening import is_log, open_storage
 from uplink.receiver.tokens import Tokens
 from uplink.uploader import wall_clock_ms
 
@@ -65,6 +65,8 @@ class ReceiverSettings(Struct, frozen=True, kw_only=True):
         Proxies(self.proxies)
         if self.client_ca and not self.certificate:
             raise ValueError("client certificates are shown in TLS: client_ca needs certificate and key")
+        if self.forwards and is_log(self.database) and not self.books:
+            raise ValueError("what goes on is read where a log is booked: forward needs books")
 
     def tls(self) -> ssl.SSLContext | None:
         """Raises OSError where certificate or key cannot be read, ValueError where they are none, or not of each other."""

@@ -24,7 +24,7 @@ def written(folder: Path, *destinations: tuple[str, str]) -> Path:
 
 
 def test_two_destinations_may_not_put_files_of_one_form_into_one_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"two destinations put csv into /srv/out/ \(the other is `d0`\)"):
+    with pytest.raises(ConfigError, match=r"two destinations put csv into /srv/out \(the other is `d0`\)"):
         load(written(tmp_path, ("/srv/out", "csv"), ("/srv/out/", "csv")))
 
 

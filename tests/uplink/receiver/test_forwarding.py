@@ -16,12 +16,13 @@ import pytest
 from aiohttp import web
 
 from tests.uplink.destinations.stand_in import StandIn, stand_in
-from tests.uplink.platform import TOKEN, Clock, fetch, shipping
+from tests.uplink.platform import TOKEN, TOKENS, Clock, fetch, shipping
 from tests.uplink.receiver.batches import batch_of, events, post
 from tests.uplink.receiver.storages import Place, Platform, opened, running_platform
 from tests.uplink.site import MemoryOutbox
 from uplink.outbox import Refusal
 from uplink.receiver.forwarding import StoreFeed, read_destinations
+from uplink.receiver.serve import ReceiverSettings
 from uplink.receiver.storage import Storage
 
 KILLS, KILLED_EVENTS = 5, 2000
@@ -188,6 +189,30 @@ def test_two_destinations_have_two_names(tmp_path: Path) -> None:
     file.write_text(file.read_text() + "\n\n" + file.read_text())
     with pytest.raises(ValueError, match="each needs its own"):
         read_destinations(file)
+
+
+def test_two_destinations_have_two_folders(tmp_path: Path) -> None:
+    """As at a site: of what is in a folder already nothing is put there again."""
+    file = tmp_path / "forward.toml"
+    table = "[[destination]]\nname = '{}'\nkind = 'files'\nfolder = '{}'\n"
+    file.write_text(table.format("a", "/srv/in") + table.format("b", "/srv/in/"))
+    with pytest.raises(ValueError, match="each destination needs its own"):
+        read_destinations(file)
+
+
+def test_a_centre_is_no_fleet_it_does_not_wait_for_the_jitter(tmp_path: Path) -> None:
+    file = tmp_path / "forward.toml"
+    file.write_text("[[destination]]\nname = 'a'\nkind = 'files'\nfolder = '/srv/in'\ninterval_s = 30")
+    assert [one.timing().jitter_s for one in read_destinations(file)] == [0]
+    file.write_text(file.read_text() + "\njitter_s = 20")
+    assert [one.timing().jitter_s for one in read_destinations(file)] == [20]
+
+
+def test_what_goes_on_from_a_log_is_read_in_its_books(tmp_path: Path) -> None:
+    """Said at once, where it would else be tried for ever."""
+    destinations = read_destinations(destination_file(tmp_path, "https://om.example.net"))
+    with pytest.raises(ValueError, match="forward needs books"):
+        ReceiverSettings(database="nats://127.0.0.1/PEGCOUNT", tokens=TOKENS, forwards=destinations)
 
 
 # --- kill -9

@@ -15,10 +15,15 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 WANTED = "the path of an SQLite file, postgresql://USER@HOST/DATABASE or nats://HOST"
 
 
+def is_log(where: str) -> bool:
+    """Whether what is kept there is read elsewhere."""
+    return where.startswith(_NATS)
+
+
 async def open_storage(where: str, books: str = "", alone: bool = False) -> Storage:
     """`books`: where a log is booked, and read. `alone`: what is for one receiver only (an SQLite file) is refused where
     another one has it. Raises StoreUnavailable, also where the library for it is not installed."""
-    if where.startswith(_NATS):
+    if is_log(where):
         return await _open_log(where, books)
     if books:
         raise StoreUnavailable("only a log (nats://) is booked elsewhere")
@@ -27,7 +32,7 @@ async def open_storage(where: str, books: str = "", alone: bool = False) -> Stor
 
 async def open_books(where: str, alone: bool = False) -> Storage:
     """Where a log is booked: a database. Raises as `open_storage` does."""
-    if where.startswith(_NATS):
+    if is_log(where):
         raise StoreUnavailable("a log is booked into a database: a path or postgresql://")
     return await _open_database(where, alone)
 
