@@ -31,7 +31,6 @@ from agent.ledger.outbox import LedgerOutbox
 from agent.ledger.writer import Ledger
 from agent.metering.rules import Metering
 from benchmarks.uplink_load import SITE, Posts
-from uplink import identity
 from uplink.batch import open_batch
 from uplink.destinations import PegcountHttp, PegcountSettings
 from uplink.enrol import About, enrol
@@ -75,7 +74,7 @@ async def drain(ledger_path: str, url: str, token_file: str) -> Told:
     await line.close()
     ledger = Ledger.open(LedgerSettings(path=ledger_path), SITE, Metering(), lambda: time.time_ns() // 1_000_000)
     outbox = LedgerOutbox(ledger, SITE.id, SITE.urn)
-    destination = PegcountHttp(PegcountSettings(url=url), SITE.id, identity.load(folder))
+    destination = PegcountHttp(PegcountSettings(url=url), SITE.id, folder)
     shipper = Shipper("platform", outbox, destination, Pace(), platform_keys=destination.platform_keys)
     began_s = time.perf_counter()
     report = await shipper.upload()
