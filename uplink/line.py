@@ -202,11 +202,17 @@ def _trust(settings: LineSettings) -> ssl.SSLContext | aiohttp.Fingerprint | boo
         return aiohttp.Fingerprint(bytes.fromhex(settings.pin.replace(":", "")))
     if not (settings.ca_file or settings.certificate):
         return True
-    with _of_files(settings.ca_file):
-        context = ssl.create_default_context(cafile=settings.ca_file or None)
-    if settings.certificate:
-        with _of_files(settings.certificate, settings.key_file):
-            context.load_cert_chain(settings.certificate, settings.key_file)
+    return tls_context(settings.ca_file, settings.certificate, settings.key_file)
+
+
+def tls_context(ca_file: str, certificate: str, key_file: str) -> ssl.SSLContext:
+    """Out of PEM files: the authorities that are trusted, or else this machine's; what is shown of oneself, if anything. Raises
+    CredentialsUnreadable."""
+    with _of_files(ca_file):
+        context = ssl.create_default_context(cafile=ca_file or None)
+    if certificate:
+        with _of_files(certificate, key_file):
+            context.load_cert_chain(certificate, key_file)
     return context
 
 

@@ -12,7 +12,6 @@ import asyncio
 import base64
 import logging
 import re
-import ssl
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from msgspec import Struct
 from nats.aio.client import Client
 
 from uplink.events import instant
-from uplink.line import CredentialsUnreadable, first_line
+from uplink.line import CredentialsUnreadable, first_line, tls_context
 from uplink.nats_login import NatsLogin
 
 log = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ def options(login: NatsLogin) -> dict[str, Any]:
     if login.creds_file:
         found |= _shown_anew(login.creds_file)
     if _wants_tls(login):
-        found["tls"] = _trust(login)
+        found["tls"] = tls_context(login.ca_file, login.certificate, login.key_file)
     return found
 
 
@@ -117,17 +116,6 @@ def _shown_anew(path: str) -> dict[str, Any]:
         "user_jwt_cb": lambda: read().jwt.encode(),
         "signature_cb": lambda nonce: base64.b64encode(read().key_pair.sign(nonce.encode())),
     }
-
-
-def _trust(login: NatsLogin) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=login.ca_file or None)
-        if login.certificate:
-            context.load_cert_chain(login.certificate, login.key_file)
-    except (OSError, ssl.SSLError) as error:
-        files = ", ".join(filter(None, (login.ca_file, login.certificate, login.key_file)))
-        raise CredentialsUnreadable(f"{files}: {error.strerror or error}") from None
-    return context
 
 
 class Credentials(Struct, frozen=True):

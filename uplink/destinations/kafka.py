@@ -13,7 +13,8 @@ from uplink.taker import Taker
 
 
 class KafkaSettings(TakerSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`brokers`: host and port, several with commas between. `user` goes with `password_file` (SASL, by `mechanism`)."""
+    """`brokers`: host and port, several with commas between. `user` goes with `password_file` (SASL, by `mechanism`), `ca_file`
+    and `certificate` with `key_file` with `tls`."""
 
     brokers: Annotated[str, Meta(pattern=r"^[^\s,/@]+:[0-9]+(,[^\s,/@]+:[0-9]+)*$")]
     topic: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{1,249}$")]
@@ -24,12 +25,16 @@ class KafkaSettings(TakerSettings, frozen=True, kw_only=True, forbid_unknown_fie
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     tls: bool = False
     ca_file: str = ""
+    certificate: str = ""
+    key_file: str = ""
 
     def __post_init__(self) -> None:
         if bool(self.user) != bool(self.password_file):
             raise ValueError("user and password_file belong together")
-        if self.ca_file and not self.tls:
-            raise ValueError("ca_file needs tls = true")
+        if bool(self.certificate) != bool(self.key_file):
+            raise ValueError("certificate and key_file belong together")
+        if (self.ca_file or self.certificate) and not self.tls:
+            raise ValueError("ca_file and certificate need tls = true")
 
 
 def open_kafka(settings: KafkaSettings, site: str) -> Taker:

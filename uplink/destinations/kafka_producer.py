@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from uplink.destinations.kafka import KafkaSettings
-from uplink.line import first_line
+from uplink.line import first_line, tls_context
 from uplink.outbox import Refusal
 from uplink.taker import Event, Failed, Limits, Outcome, Taken, form
 
@@ -39,6 +39,8 @@ _QUICK = {
     KafkaError._TRANSPORT: "unreachable",
     KafkaError._ALL_BROKERS_DOWN: "unreachable",
 }
+_TLS_FILES = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
+"""librdkafka, CONFIGURATION.md. Names in certificates are verified unless it is told otherwise, since 2.0."""
 _TOO_LONG = (KafkaError.MSG_SIZE_TOO_LARGE,)
 
 
@@ -142,4 +144,8 @@ def _options(settings: KafkaSettings) -> dict[str, Any]:
         password = first_line(settings.password_file)
         found |= {"sasl.mechanism": settings.mechanism, "sasl.username": settings.user, "sasl.password": password}
     found["security.protocol"] = ("sasl_" if settings.user else "") + ("ssl" if settings.tls else "plaintext")
-    return found | ({"ssl.ca.location": settings.ca_file} if settings.ca_file else {})
+    if settings.tls:
+        tls_context(settings.ca_file, settings.certificate, settings.key_file)  # librdkafka opens them itself, later
+        files = zip(_TLS_FILES, (settings.ca_file, settings.certificate, settings.key_file), strict=True)
+        found |= {option: file for option, file in files if file}
+    return found
