@@ -43,7 +43,7 @@ def count_step(db: Database, timezone: str, now_ms: int) -> int:
     if newest == after:
         return 0
     if newest - after > STEP_EVENTS or after == 0:
-        after = max(after, _begin(db, day_bounds(f"{_month(now_ms, timezone)}-01", timezone)[0]))
+        after = _begin(db, after, day_bounds(f"{_month(now_ms, timezone)}-01", timezone)[0])
     rows = db.execute(
         "SELECT line, body, line <= epoch.after_line + epoch.reissued FROM event JOIN epoch ON epoch.n = event.epoch"
         " WHERE line > ? ORDER BY line LIMIT ?",
@@ -125,15 +125,18 @@ def _add(sums: dict[_Key, int], body: bytes, timezone: str) -> None:
     sums[key] = sums.get(key, 0) + (-amount if quantity.startswith("-") else amount)
 
 
-def _begin(db: Database, month_ms: int) -> int:
-    """The line before the first one that was recorded in the month; notes where that is not all of the month. Lines are in the
-    order in which they were recorded, and none is missing between the first and the last."""
+def _begin(db: Database, after: int, month_ms: int) -> int:
+    """The line behind which counting goes on: what was recorded before the month is passed over. Notes where, at a beginning,
+    that is not all of the month. Lines are in the order in which they were recorded, and none is missing between the first
+    and the last."""
     low, high = db.execute("SELECT coalesce(min(line), 1), coalesce(max(line), 0) + 1 FROM event").fetchone()
     oldest = low
     while low < high:
         middle = (low + high) // 2
         (recorded_ms,) = db.execute("SELECT recorded_ms FROM event WHERE line = ?", (middle,)).fetchone()
         low, high = (middle + 1, high) if recorded_ms < month_ms else (low, middle)
+    if 0 < after >= low - 1:
+        return after
     first = db.execute("SELECT recorded_ms FROM event WHERE line = ?", (low,)).fetchone()
     _set(db, _FROM, first[0] if first and 1 < oldest == low else 0)
     return int(low) - 1

@@ -119,13 +119,21 @@ def test_a_ledger_that_was_there_before_counts_this_month_and_not_those_before(t
     ledger.close()
 
 
-def test_where_older_events_of_the_month_are_gone_it_says_when_it_begins(tmp_path: Path) -> None:
+def test_where_older_events_of_the_month_are_gone_it_says_when_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger = open_ledger(tmp_path)
     for number in range(3):
         heard(ledger, row(f"c{number}", start_s=number))
     ledger.do(lambda db: db.execute("DELETE FROM event WHERE line < 3").rowcount).result()
     ledger.count_usage()
-    assert ledger.do(counted).result() == Counted(0, NOON_MS + HOUR_MS + 6000)
+    began = Counted(0, NOON_MS + HOUR_MS + 6000)
+    assert ledger.do(counted).result() == began
+    monkeypatch.setattr(usage, "STEP_EVENTS", 1)
+    heard(ledger, row("c4", start_s=4), row("c5", start_s=5))
+    ledger.do(lambda db: db.execute("DELETE FROM event WHERE line < 5").rowcount).result()
+    ledger.count_usage()
+    assert ledger.do(counted).result() == began
     ledger.close()
 
 
