@@ -5,6 +5,7 @@ Laws
 - A machine changes who it is only by a whole and well-formed answer 200 that names the key that was sent.
 """
 
+import asyncio
 from pathlib import Path
 
 import msgspec
@@ -48,10 +49,11 @@ async def enrol(line: HttpLine, folder: Path, token: str, about: About) -> Enrol
     """Enrol with a token. Raises EnrolmentFailed, CredentialsUnreadable, and OSError for the folder."""
     cause = identity.token_sha256(token)
     known = identity.load(folder)
-    key = known.key if known and known.enrolment.token_sha256 == cause else identity.new_key(folder, cause)
+    same = known is not None and known.enrolment.token_sha256 == cause
+    key = known.key if known and same else await asyncio.to_thread(identity.new_key, folder, cause)
     request = EnrolRequest(public_key=encoded(key.public), version=about.version, machine=about.machine)
     answer = await _ask(line, ENROL_PATH, request, key, {"Authorization": f"Bearer {token}"})
-    return _taken(folder, key, Enrolment(url=line.settings.url, token_sha256=cause, answer=answer))
+    return await _taken(folder, key, Enrolment(url=line.settings.url, token_sha256=cause, answer=answer))
 
 
 async def rotate(line: HttpLine, folder: Path, about: About) -> Enrolment:
@@ -59,7 +61,7 @@ async def rotate(line: HttpLine, folder: Path, about: About) -> Enrolment:
     known = identity.load(folder)
     if known is None:
         raise EnrolmentFailed("not_enrolled", "this machine is not enrolled, so there is no key to change")
-    old, key = known.key, identity.new_key(folder, known.key.id)
+    old, key = known.key, await asyncio.to_thread(identity.new_key, folder, known.key.id)
     request = ChangeRequest(
         public_key=encoded(key.public),
         proof=encoded(key.sign(change_text(known.site, old.id, key.id))),
@@ -67,7 +69,7 @@ async def rotate(line: HttpLine, folder: Path, about: About) -> Enrolment:
         machine=about.machine,
     )
     answer = await _ask(line, keys_path(known.site), request, old, {})
-    return _taken(folder, key, msgspec.structs.replace(known.enrolment, answer=answer))
+    return await _taken(folder, key, msgspec.structs.replace(known.enrolment, answer=answer))
 
 
 async def _ask(line: HttpLine, path: str, request: Struct, key: PrivateKey, headers: dict[str, str]) -> Enrolled:
@@ -106,8 +108,8 @@ def _answered(answer: Answer) -> Enrolled:
     return enrolled
 
 
-def _taken(folder: Path, key: PrivateKey, enrolment: Enrolment) -> Enrolment:
+async def _taken(folder: Path, key: PrivateKey, enrolment: Enrolment) -> Enrolment:
     if enrolment.answer.key != key.id:
         raise EnrolmentFailed("answer_unusable", "the platform speaks of another key than it was sent")
-    identity.take(folder, enrolment)
+    await asyncio.to_thread(identity.take, folder, enrolment)
     return enrolment

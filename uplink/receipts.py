@@ -65,15 +65,6 @@ def holds(site: str, epoch: str, receipt: Receipted) -> bool:
     return verifies(receipt.public, receipt.signature, text)
 
 
-def named_key(answer: bytes) -> str | None:
-    """The id of the key that the receipt in an answer names; None where there is no receipt."""
-    try:
-        answered = msgspec.json.decode(answer, type=_Answered)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return answered.receipt.key if answered.receipt else None
-
-
 def check(site: str, head: Head, through: int, answer: bytes, keys: Mapping[str, bytes]) -> Receipted:
     """The receipt of the answer to `head`, which acknowledges up to `through`. `keys`: the platform's. Raises
     ReceiptInvalid."""

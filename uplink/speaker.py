@@ -3,19 +3,27 @@
 Laws
 - Another key, or another enrolment of the same site, is taken up at the next request: nothing has to be started again.
 - What cannot be used (a file in between, another site) changes nothing: the machine goes on as it was, and says so once.
+- Where the platform wishes another key, it is made and asked for as by hand (`uplink.enrol`), at most once in CHANGE_EVERY_S.
 - A platform's key is learned by the word of one that is known (`uplink.succession`), and is kept before it is believed.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from uplink import identity
+from uplink.enrol import About, EnrolmentFailed, rotate
 from uplink.enrolment import PlatformKey
 from uplink.identity import ENROLMENT, Identity
-from uplink.line import CredentialsUnreadable
+from uplink.line import CredentialsUnreadable, HttpLine
+from uplink.session import Answer, refusal_of
+from uplink.signing import named_key
 from uplink.succession import introduced
+
+CHANGE_EVERY_S = 300.0
+"""A wish is told with every answer until the new key was used, and by a platform that has a fault for ever."""
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +45,7 @@ class Speaker:
         self._known = known
         self._fault = ""
         self._keys = dict(known.platform_keys)
+        self._not_before_s = 0.0
 
     @property
     def platform_keys(self) -> Mapping[str, bytes]:
@@ -48,6 +57,23 @@ class Speaker:
         if stamp != self._stamp and self._take_up():
             self._stamp = stamp
         return self._known
+
+    def was_overtaken(self, headers: Mapping[str, str], answer: Answer) -> bool:
+        """Whether a request was refused because a key that came after the one which signed it was used first."""
+        if answer.status != 403 or refusal_of(answer)[0] != "retired":
+            return False
+        return named_key(headers) != self.refresh().key.id
+
+    async def change_key(self, line: HttpLine) -> None:
+        """The platform wishes another key. What stands in the way is told, and it is tried again later."""
+        now_s = time.monotonic()
+        if now_s < self._not_before_s:
+            return
+        self._not_before_s = now_s + CHANGE_EVERY_S
+        try:
+            await rotate(line, self._folder, About())
+        except (EnrolmentFailed, CredentialsUnreadable, OSError) as error:
+            log.warning("the platform wishes another key of this machine, and there is none yet: %s", error)
 
     async def learn(self, told: Sequence[PlatformKey]) -> None:
         """Keep, and believe from now on, what the platform's known keys introduce."""

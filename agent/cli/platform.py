@@ -139,6 +139,22 @@ def revoke_agent(store: str, key: str) -> None:
     check_done(at_store(store, revoke) is not None, f"there is no key {key}")
 
 
+@agent.command("rotate")
+@store_option
+@click.argument("key")
+def rotate_agent(store: str, key: str) -> None:
+    """Ask a key's machine to make another one. It does so after its next upload; the old one is good until then."""
+
+    async def wish(documents: Documents) -> AgentKey | None:
+        now_ms = wall_clock_ms()
+        wished = await Agents(documents).wish_another(key, now_ms)
+        if wished is not None:
+            await note(documents, Act(site=wished.site, at_ms=now_ms, who=AT_STORE, what="rotate", detail=key))
+        return wished
+
+    check_done(at_store(store, wish) is not None, f"there is no key {key}")
+
+
 @platform.group()
 def certificate() -> None:
     """Client certificates (mutual TLS) and the sites that they are for."""

@@ -4,6 +4,7 @@ Laws
 - A batch is posted as it was built; what came back is not judged here (`uplink.session`). But where a receipt is by a key that
   is not known, the platform's keys are asked for before the answer is handed on: one of them may have been introduced by one
   that is (`uplink.succession`).
+- A batch that was signed by a key which another one overtook while it was on its way is signed anew, and sent again.
 - Who speaks is shown by what `auth` says: the token, a signature of the enrolled machine's key over every request, each with a
   nonce of its own, or the client certificate. `auto` takes the first of them that there is, in this order; but where half an
   enrolment is left, nothing else is taken in its place.
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
-from uplink import identity, receipts
+from uplink import identity
 from uplink.batch import DIGEST_FIELD, EVENTS_MAX, RAW_MAX_BYTES, Batch, digest_field
 from uplink.enrolment import PLATFORM_KEYS_PATH, PlatformKeysTold
 from uplink.identity import signature
 from uplink.line import CredentialsUnreadable, HttpLine, LineSettings, first_line
+from uplink.receipts import Receipt
 from uplink.session import Answer, Failure
 from uplink.speaker import Speaker, as_site
 
@@ -55,6 +57,15 @@ class PegcountSettings(LineSettings, frozen=True, kw_only=True, forbid_unknown_f
         return self.token or (first_line(self.token_file) if self.token_file else "")
 
 
+class _Hints(Struct, frozen=True):
+    new_key: bool = False
+
+
+class _Beside(Struct, frozen=True):
+    receipt: Receipt | None = None
+    hints: _Hints = _Hints()
+
+
 class PegcountHttp:
     """`site` is the id under which the platform knows this site, `folder` holds who this machine is, if it is enrolled
     (`uplink.identity`). The files that the settings name are read here, so that a token that was renewed is taken at the next
@@ -75,11 +86,14 @@ class PegcountHttp:
         self._line = HttpLine(settings)
 
     async def post(self, batch: Batch) -> Answer | Failure:
-        headers = self._signed("POST", self.target, self._headers | batch.headers)
-        answer = await self._line.post(self.target, batch.body, headers)
-        if self._speaker and isinstance(answer, Answer) and self._is_by_another(answer):
-            await self._learn(self._speaker)
-        return answer
+        while True:
+            headers = self._signed("POST", self.target, self._headers | batch.headers)
+            answer = await self._line.post(self.target, batch.body, headers)
+            if self._speaker is None or isinstance(answer, Failure):
+                return answer
+            if not self._speaker.was_overtaken(headers, answer):
+                await self._heed(self._speaker, answer)
+                return answer
 
     async def policy(self, seen: str) -> Answer | Failure:
         """The site's policy, unless it is the one whose SHA-256 is `seen`."""
@@ -95,9 +109,16 @@ class PegcountHttp:
             return dict(headers)
         return {**headers, **signature(self._speaker.refresh().key, method, url, headers)}
 
-    def _is_by_another(self, answer: Answer) -> bool:
-        """Whether its receipt names a key that is not known here."""
-        return answer.status == 200 and receipts.named_key(answer.body) not in (None, *self.platform_keys)
+    async def _heed(self, speaker: Speaker, answer: Answer) -> None:
+        """What the platform says of keys, beside what became of the batch."""
+        try:
+            beside = msgspec.json.decode(answer.body, type=_Beside) if answer.status == 200 else _Beside()
+        except (msgspec.DecodeError, RecursionError):
+            return
+        if beside.receipt and beside.receipt.key not in self.platform_keys:
+            await self._learn(speaker)
+        if beside.hints.new_key:
+            await speaker.change_key(self._line)
 
     async def _learn(self, speaker: Speaker) -> None:
         """Ask for the platform's keys. What is no answer teaches nothing, and is asked for again with the next batch."""

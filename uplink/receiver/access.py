@@ -37,10 +37,12 @@ class Certified(Struct, frozen=True, kw_only=True):
 
 
 class Writer(Struct, frozen=True):
-    """Who reports for a site, and by what: the id of a key, TOKEN or CERTIFICATE."""
+    """Who reports for a site, and by what: the id of a key, TOKEN or CERTIFICATE. `new_key`: an operator wishes another key in
+    the place of this one."""
 
     site: str
     by: str
+    new_key: bool = False
 
 
 class Access:
@@ -58,7 +60,7 @@ class Access:
         """The site of the path, for which this request may speak. Raises Refused."""
         if INPUT_FIELD in request.headers:
             key = await self.signer(request, covered)
-            return Writer(granted_site(request, key.site), key.key)
+            return Writer(granted_site(request, key.site), key.key, key.is_wished_away)
         if authorization := request.headers.get("Authorization", ""):
             return Writer(granted_site(request, writer_of(self._tokens, authorization)), TOKEN)
         return Writer(granted_site(request, await self._certified(request)), CERTIFICATE)

@@ -12,7 +12,7 @@ Laws
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Literal
 
@@ -35,7 +35,8 @@ _STATES: tuple[State, ...] = ("active", "new", "retired", "revoked")
 
 class AgentKey(Struct, frozen=True, kw_only=True):
     """`replaces`: the key that held the site when this one was registered, or empty. `token`: SHA-256 of the enrolment token.
-    `changed_ms`: when its state changed last."""
+    `changed_ms`: when its state changed last. `wished_ms`: since when an operator wishes another key in its place; 0: none
+    does."""
 
     key: str
     agent: str
@@ -49,6 +50,11 @@ class AgentKey(Struct, frozen=True, kw_only=True):
     token: str = ""
     version: str = ""
     machine: str = ""
+    wished_ms: int = 0
+
+    @property
+    def is_wished_away(self) -> bool:
+        return self.wished_ms > 0 and self.state in ("new", "active")
 
 
 class Holder(Struct, frozen=True, kw_only=True):
@@ -117,14 +123,27 @@ class Agents:
 
     async def change(self, key: str, state: State, now_ms: int, of: tuple[State, ...] | None = None) -> AgentKey | None:
         """Give a key another state, where it has one of `of` (None: whatever it has). None where it is not known."""
+
+        def changed(standing: AgentKey) -> AgentKey:
+            if standing.state == state or (of is not None and standing.state not in of):
+                return standing
+            return msgspec.structs.replace(standing, state=state, changed_ms=now_ms)
+
+        return await self._changed(key, changed)
+
+    async def wish_another(self, key: str, now_ms: int) -> AgentKey | None:
+        """Its machine is asked to make another one, with each answer to a batch. None where it is not known."""
+        return await self._changed(key, lambda standing: msgspec.structs.replace(standing, wished_ms=now_ms))
+
+    async def _changed(self, key: str, change: Callable[[AgentKey], AgentKey]) -> AgentKey | None:
         while True:
             document = await self._documents.get(KIND, key)
             if document is None:
                 return None
             standing = _read(document)
-            if standing.state == state or (of is not None and standing.state not in of):
+            changed = change(standing)
+            if changed == standing:
                 return standing
-            changed = msgspec.structs.replace(standing, state=state, changed_ms=now_ms)
             if await self._documents.put(KIND, key, msgspec.json.encode(changed), document.revision) is not None:
                 self._cache.pop(key, None)
                 return changed

@@ -92,6 +92,8 @@ class Enrolling:
         if not verifies(public, _decoded_proof(asked.proof), text):
             raise Refused("bad_signature", "proof is not the new key's signature of the change")
         grant = Grant(site=site, agent=old.agent)
+        words = {"version": asked.version or old.version, "machine": asked.machine or old.machine}
+        asked = msgspec.structs.replace(asked, **words)
         return json_answer(
             await self._registered(self._new_key(asked, public, grant, old.provider, old.token, old.key))
         )

@@ -51,7 +51,7 @@ class _Acknowledgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     duplicate: bool
     late: bool
     receipt: Receipt
-    hints: dict[str, int]
+    hints: dict[str, int | bool]
 
 
 class Ingest:
@@ -126,7 +126,9 @@ class Ingest:
             appended = await repair.append(self.store, incoming, self.store)
             self._see(incoming, appended, request.headers.get(status.FIELD, ""), writer.by)
             replay_from = await self.resending.hint(site, head, appended.placement)
-        return self._answer(incoming, appended, await self.keys.current(), replay_from)
+        hints: dict[str, int | bool] = {"max_batch": self.limits.batch.events}
+        hints |= ({"replay_from": replay_from} if replay_from else {}) | ({"new_key": True} if writer.new_key else {})
+        return self._answer(incoming, appended, await self.keys.current(), hints)
 
     def _see(self, incoming: Incoming, appended: Appended, told: str, by: str) -> None:
         head = incoming.head
@@ -143,7 +145,9 @@ class Ingest:
             )
         )
 
-    def _answer(self, incoming: Incoming, appended: Appended, key: PrivateKey, replay_from: int) -> web.Response:
+    def _answer(
+        self, incoming: Incoming, appended: Appended, key: PrivateKey, hints: dict[str, int | bool]
+    ) -> web.Response:
         match appended.placement:
             case Gap(expected):
                 raise Refused("gap", f"event {expected} of this epoch is the next one", expected=expected)
@@ -163,7 +167,7 @@ class Ingest:
                 ],
                 duplicate=isinstance(appended.placement, Duplicate),
                 late=any(each.time_ms < incoming.now_ms - LATE_MS for each in incoming.events if not each.refused),
-                hints={"max_batch": self.limits.batch.events, **({"replay_from": replay_from} if replay_from else {})},
+                hints=hints,
             )
         )
 

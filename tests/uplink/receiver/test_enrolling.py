@@ -15,7 +15,7 @@ from tests.uplink.authority import Authority
 from tests.uplink.enrolled import SITE, TOKEN, enrol_at, enrolled_shipping, give_token, keys_at, platform_at, rotate_at
 from tests.uplink.platform import Ask, Clock, answers, line_to, lost_answer, pass_on, read_message
 from tests.uplink.site import MemoryOutbox
-from uplink import identity
+from uplink import identity, speaker
 from uplink.batch import DIGEST_FIELD, digest_field
 from uplink.destinations.pegcount_http import PegcountHttp, PegcountSettings
 from uplink.enrol import EnrolmentFailed
@@ -578,6 +578,58 @@ async def test_a_running_agent_takes_up_another_key_and_another_enrolment_of_its
         assert (await shipper.upload()).problem == ""
     assert (outbox.acked, outbox.epochs_begun) == (3, [])
     assert list((await states(receiver)).values()).count("active") == 1
+
+
+async def test_a_running_agent_changes_its_key_when_the_platform_wishes_it(
+    receiver: RunningReceiver, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, however many answers tell of the wish; where something was in the way, again after a while."""
+    await give_token(receiver.store)
+    first = (await enrol_at(receiver.url, folder)).answer.key
+    outbox = MemoryOutbox(SITE)
+    async with line_to(receiver) as line, enrolled_shipping(outbox, line.url, folder) as shipper:
+        assert (await shipper.upload()).problem == ""
+        await Agents(receiver.store).wish_another(first, 1)
+        line.faults = [pass_on, answers("503 Service Unavailable")]
+        monkeypatch.setattr(speaker, "CHANGE_EVERY_S", 0.5)
+        for pause_s, keys in ((0.0, 1), (0.0, 1), (0.5, 2), (0.0, 2), (0.5, 2)):
+            await asyncio.sleep(pause_s)
+            outbox.record()
+            assert (await shipper.upload()).problem == ""
+            assert len(await keys_of(receiver)) == keys
+    (before, after) = sorted(await keys_of(receiver), key=lambda key: key.key != first)
+    assert (before.state, after.state, after.wished_ms) == ("retired", "active", 0)
+    assert (after.machine, after.version) == (before.machine, before.version) == ("pbx-1", "1.0")
+    assert (outbox.acked, outbox.epochs_begun) == (5, [])
+
+
+async def test_a_batch_that_a_new_key_overtook_on_its_way_is_signed_anew_and_sent_again(
+    receiver: RunningReceiver, folder: Path
+) -> None:
+    await give_token(receiver.store)
+    await enrol_at(receiver.url, folder)
+    outbox, released = MemoryOutbox(SITE), asyncio.Event()
+    outbox.record()
+
+    async def held_up(writer: asyncio.StreamWriter, request: bytes, ask: Ask) -> None:
+        await released.wait()
+        await pass_on(writer, request, ask)
+
+    async with line_to(receiver) as line, enrolled_shipping(outbox, line.url, folder) as shipper:
+        assert (await shipper.upload()).problem == ""
+        outbox.record()
+        line.faults = [held_up]
+        uploading = asyncio.create_task(shipper.upload())
+        while line.faults:
+            await asyncio.sleep(0.01)
+        await rotate_at(receiver.url, folder)
+        other = PegcountHttp(PegcountSettings(url=receiver.url), SITE, folder)
+        await other.policy("")
+        await other.close()
+        assert sorted((await states(receiver)).values()) == ["active", "retired"]
+        released.set()
+        assert (await uploading).problem == ""
+    assert (outbox.acked, len(line.requests)) == (2, 3)
 
 
 async def test_what_it_cannot_use_changes_nothing_for_a_running_agent(
