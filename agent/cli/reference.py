@@ -24,6 +24,8 @@ from agent.web.metrics import METRICS
 from collectors.registry import KINDS
 from uplink.destinations import PLATFORMS, TAKERS
 from uplink.problems import CATALOGUE
+from uplink.receiver.metrics import METRICS as RECEIVER_METRICS
+from uplink.receiver.metrics import PREFIX
 from uplink.taker import Names
 
 MADE = "<!-- made by `python -m agent.cli.reference`; do not edit -->\n"
@@ -161,12 +163,21 @@ def _toml(value: Any) -> str:
 
 def metrics_page() -> str:
     """Every metric with its type, labels and meaning."""
+    head = ("metric", "type", "labels", "meaning")
     rows = ((f"`{one.name}`", one.type, ", ".join(f"`{label}`" for label in one.labels), one.help) for one in METRICS)
     text = (
         "The status page's server answers `/metrics` with these, in Prometheus' text format. All are drawn from the snapshot "
         "that the page itself shows; a metric without a value (no source, no uplink) is left out.\n"
     )
-    return "\n".join(["# Metrics\n", MADE, text, *_table(("metric", "type", "labels", "meaning"), rows)]) + "\n"
+    central = (
+        (f"`{PREFIX}{one.name}`", one.type, f"`{one.label}`" if one.label else "", one.help) for one in RECEIVER_METRICS
+    )
+    central_text = (
+        "`/metrics` of a receiver needs no login: it has sums only, and names no site. What the store must be asked for "
+        "(from `forward_behind` on, but `store_up`) is left out while it cannot tell. [Rules for alerts](../fleet.md#alerts).\n"
+    )
+    parts = ["# Metrics\n", MADE, "## Of the agent\n", text, *_table(head, rows)]
+    return "\n".join([*parts, "", "## Of the receiver\n", central_text, *_table(head, central)]) + "\n"
 
 
 def problems_page() -> str:

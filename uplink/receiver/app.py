@@ -54,10 +54,12 @@ def make_app(
     guard, sightings = Guard(gate), Sightings(store)
     forwarding = Forwarding(forwards, store)
     door = Door(store, clock_ms, secure, gate.proxies)
-    metrics = Metrics(gate, guard, forwarding, door.logins)
-    resending = Resending(store, tokens, clock_ms)
     gathering = Gathering(store, clock_ms)
-    ingest = Ingest(store, access, clock_ms, gate.limits, guard, metrics, sightings, keys, resending, forwarding.notice)
+    metrics = Metrics(gate, guard, forwarding, door.logins, store, gathering)
+    resending = Resending(store, tokens, clock_ms)
+    ingest = Ingest(
+        store, access, clock_ms, gate.limits, guard, metrics.counts, sightings, keys, resending, forwarding.notice
+    )
     reading = Reading(store, tokens, clock_ms, metrics, door, forwarding)
     app = web.Application(
         middlewares=[guard.middleware()],

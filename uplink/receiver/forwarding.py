@@ -242,6 +242,13 @@ class Forwarding:
             ],
         }
 
+    async def behind(self) -> dict[str, int]:
+        """By destination: how many positions lie between it and the newest event. Raises StoreUnavailable."""
+        if not self.schedules:
+            return {}
+        newest = await self._store.newest()
+        return {name: max(0, newest - (await self.feed.place(name)).through) for name in self._kinds}
+
     def names(self) -> list[str]:
         return list(self._kinds)
 

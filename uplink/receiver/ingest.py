@@ -26,7 +26,7 @@ from uplink.receiver.access import Access, Writer
 from uplink.receiver.answers import Refused, check_length, json_answer, whole_body
 from uplink.receiver.guard import Guard
 from uplink.receiver.limits import Limits
-from uplink.receiver.metrics import Metrics
+from uplink.receiver.metrics import Counts
 from uplink.receiver.placing import Conflict, Duplicate, Gap, Placement
 from uplink.receiver.platform_key import PlatformKeys
 from uplink.receiver.resending import Resending
@@ -64,7 +64,7 @@ class Ingest:
         clock_ms: Callable[[], int],
         limits: Limits,
         guard: Guard,
-        metrics: Metrics,
+        counts: Counts,
         sightings: Sightings,
         keys: PlatformKeys,
         resending: Resending,
@@ -76,7 +76,7 @@ class Ingest:
         self.clock_ms = clock_ms
         self.limits = limits
         self.guard = guard
-        self.metrics = metrics
+        self.counts = counts
         self.sightings = sightings
         self.keys = keys
         self.resending = resending
@@ -88,20 +88,20 @@ class Ingest:
         try:
             return await self._batch(request)
         except Refused as refused:
-            self.metrics.batches[refused.code] += 1
+            self.counts.batches[refused.code] += 1
             raise
         except StoreUnavailable:
-            self.metrics.batches["store_unavailable"] += 1
+            self.counts.batches["store_unavailable"] += 1
             raise
         finally:
-            self.metrics.answer_s += time.monotonic() - began_s
+            self.counts.answer_s += time.monotonic() - began_s
 
     async def _batch(self, request: web.Request) -> web.Response:
         writer = await self.access.writer(request, COVERED_BATCH)
         self.guard.check_site(writer.site)
         with self.turns.holding(self._check_form(request)):
             body = await whole_body(request, self.limits.body_max_bytes, self.limits.body_timeout_s)
-            self.metrics.body_bytes += len(body)
+            self.counts.body_bytes += len(body)
             async with self.turns.turn():
                 return await self._take(writer, request, body)
 
@@ -172,12 +172,12 @@ class Ingest:
         )
 
     def _count(self, site: str, head: Head, appended: Appended) -> None:
-        self.metrics.events["mended"] += appended.mended
+        self.counts.events["mended"] += appended.mended
         if isinstance(appended.placement, Duplicate):
-            self.metrics.batches["duplicate"] += 1
+            self.counts.batches["duplicate"] += 1
             return
-        self.metrics.batches["accepted" if head.count or head.is_statement else "heartbeat"] += 1
-        self.metrics.events["counted"] += appended.counted
+        self.counts.batches["accepted" if head.count or head.is_statement else "heartbeat"] += 1
+        self.counts.events["counted"] += appended.counted
         if head.lost:
             log.error(
                 "site %s does not hold events %d to %d of epoch %s any more: lost",
@@ -186,11 +186,11 @@ class Ingest:
                 head.last,
                 head.epoch,
             )
-            self.metrics.events["lost"] += head.last - head.first + 1
+            self.counts.events["lost"] += head.last - head.first + 1
         if appended.counted:
             self.booked()
         for each in appended.exceptions:
-            self.metrics.events[each.status] += 1
+            self.counts.events[each.status] += 1
 
 
 def _open(site: str, request: web.Request, body: bytes, limits: BatchLimits) -> tuple[Head, list[Screened]]:

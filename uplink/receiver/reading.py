@@ -26,7 +26,7 @@ from uplink.receiver.answers import (
 )
 from uplink.receiver.fleet.door import Door
 from uplink.receiver.forwarding import Forwarding
-from uplink.receiver.metrics import Metrics
+from uplink.receiver.metrics import CONTENT_TYPE, Metrics
 from uplink.receiver.storage import EpochState, SitesQuery, SiteState, Storage, Total, TotalsQuery
 from uplink.receiver.tokens import EVERY_SITE, Tokens, reader_of
 
@@ -186,7 +186,7 @@ class Reading:
         return web.Response(text="ok\n")
 
     async def get_metrics(self, _request: web.Request) -> web.StreamResponse:
-        return web.Response(text=self.metrics.text(), content_type="text/plain", charset="utf-8")
+        return web.Response(body=(await self.metrics.text()).encode(), headers={"Content-Type": CONTENT_TYPE})
 
 
 def _totals_query(request: web.Request, site: str, by: str) -> TotalsQuery:

@@ -19,6 +19,8 @@ from collectors.registry import KINDS
 from tests.agent.cli.commands import CHECKOUT
 from uplink.destinations import PLATFORMS, TAKERS
 from uplink.problems import CATALOGUE
+from uplink.receiver.metrics import METRICS as RECEIVER_METRICS
+from uplink.receiver.metrics import PREFIX
 from uplink.taker import Names
 
 REFERENCE = CHECKOUT / "docs/reference"
@@ -72,6 +74,7 @@ def test_every_key_has_a_meaning_and_every_meaning_a_key() -> None:
     ("page", "names"),
     [
         ("metrics.md", [metric.name for metric in METRICS]),
+        ("metrics.md", [PREFIX + metric.name for metric in RECEIVER_METRICS]),
         ("problems.md", [*CODES, *CATALOGUE]),
         ("meters.md", [*METERS, *FEATURES, *CLASSES, *UNITS]),
     ],

@@ -173,6 +173,13 @@ class EpochState(Struct, frozen=True, kw_only=True):
     lost: int = 0
 
 
+class Room(Struct, frozen=True, kw_only=True):
+    """What a store takes, and what it could take besides; None where it cannot know."""
+
+    used_bytes: int
+    free_bytes: int | None = None
+
+
 class Document(Struct, frozen=True, kw_only=True, gc=False):
     """A small thing that the platform keeps beside events: an agent's key, a policy, an operator. `revision` grows with every
     change of it."""
@@ -237,6 +244,9 @@ class Store(Protocol):
 
     async def newest(self) -> int:
         """The last position that was given to an event; 0 where there is none."""
+
+    async def room(self) -> Room:
+        """Raises StoreUnavailable."""
 
     async def close(self) -> None: ...
 

@@ -29,6 +29,7 @@ from uplink.receiver.storage import (
     Exceptional,
     Incoming,
     ReadElsewhere,
+    Room,
     SitesQuery,
     SiteState,
     Storage,
@@ -92,6 +93,9 @@ class JetStreamStore(KvDocuments):
         """Its books may be away meanwhile."""
         await self.log.check()
         await self.check_bucket()
+
+    async def room(self) -> Room:
+        return await self.log.room()
 
     async def append(self, incoming: Incoming) -> Appended:
         with self._outage.watched():

@@ -9,7 +9,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
 from uplink.batch import ENCODED_MAX_BYTES, BatchError, Head
-from uplink.receiver.storage import StoreUnavailable
+from uplink.receiver.storage import Room, StoreUnavailable
 from uplink.receiver.storage.logged import SHARDS, Logged, read, site_of, subject
 from uplink.receiver.storage.nats_place import NatsPlace, answered, connect, parse
 
@@ -80,6 +80,12 @@ class JetStreamLog:
         info = await of_stream(self.js.stream_info(self.place.stream))
         if fault := _fault(info.config):
             raise StoreUnavailable(f"stream {self.place.stream} {fault}")
+
+    async def room(self) -> Room:
+        """Of the stream. Raises StoreUnavailable."""
+        info = await of_stream(self.js.stream_info(self.place.stream))
+        most = info.config.max_bytes or -1
+        return Room(used_bytes=info.state.bytes, free_bytes=max(0, most - info.state.bytes) if most > 0 else None)
 
     async def last(self, site: str) -> Logged | None:
         """The site's last message."""

@@ -28,6 +28,7 @@ from uplink.receiver.storage import (
     EpochState,
     HeldRow,
     Incoming,
+    Room,
     SitesQuery,
     SiteState,
     StoredEvent,
@@ -131,6 +132,10 @@ class PostgresStore:
 
     async def check(self) -> None:
         await self._do(lambda connection: connection.fetchval("SELECT id FROM site LIMIT 1"))
+
+    async def room(self) -> Room:
+        size = "SELECT pg_database_size(current_database())"
+        return Room(used_bytes=await self._do(lambda connection: connection.fetchval(size)))
 
     async def get(self, kind: str, key: str) -> Document | None:
         row = await self._do(lambda connection: connection.fetchrow(_GET, kind, key))

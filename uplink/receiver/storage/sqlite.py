@@ -7,10 +7,12 @@ Laws
 """
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 from typing import IO, TypeVar
 
 from sqlite_utils import Database
@@ -24,6 +26,7 @@ from uplink.receiver.storage import (
     EpochState,
     HeldRow,
     Incoming,
+    Room,
     SitesQuery,
     SiteState,
     StoredEvent,
@@ -136,6 +139,12 @@ class SqliteStore:
     async def check(self) -> None:
         await self._read(queries.newest)
 
+    async def room(self) -> Room:
+        try:
+            return await asyncio.to_thread(_room, self._path)
+        except OSError as error:
+            raise StoreUnavailable(str(error)) from error
+
     async def get(self, kind: str, key: str) -> Document | None:
         return await self._read(lambda db: documents.get(db, kind, key))
 
@@ -186,6 +195,13 @@ class SqliteStore:
 
     async def newest(self) -> int:
         return await self._read(queries.newest)
+
+
+def _room(path: str) -> Room:
+    """Of the file and its write-ahead log; what SQLite itself would use again counts as used."""
+    files = [Path(path + end) for end in ("", "-wal", "-shm")]
+    used = sum(file.stat().st_size for file in files if file.exists())
+    return Room(used_bytes=used, free_bytes=shutil.disk_usage(files[0].parent).free)
 
 
 def _settle(waiting: "asyncio.Future[Appended]", outcome: Appended | StoreUnavailable) -> None:
