@@ -147,4 +147,5 @@ def _text(text: str) -> bytes:
 
 
 def _address(port: int) -> bytes:
-    return _text("127.0.0.1") + struct.pack(">i", port)
+    """As it stands in what the cluster says of its brokers, whatever the version: behind the length of the host's name."""
+    return b"127.0.0.1" + struct.pack(">i", port)
