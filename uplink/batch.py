@@ -71,7 +71,8 @@ class BatchError(ValueError):
 
 class Head(Struct, frozen=True, kw_only=True):
     """The `Meter-Batch` field. Events `first`..`last` of `epoch`, the chain before and after them, and the sender's clock
-    in seconds. `after_epoch`, `after_chain`: in every head that begins at number 1 of a later epoch."""
+    in seconds. `after_epoch`, `after_chain`: in every head that begins at number 1 of a later epoch. `end`, `end_chain`: the
+    last event that the sender's ledger has of the epoch, and the chain there; 0 where it does not say."""
 
     epoch: str
     first: int
@@ -84,6 +85,8 @@ class Head(Struct, frozen=True, kw_only=True):
     after_chain: bytes = b""
     withheld: str = ""
     lost: str = ""
+    end: int = 0
+    end_chain: bytes = b""
 
     @property
     def is_statement(self) -> bool:
@@ -115,10 +118,17 @@ def write_head(head: Head) -> str:
         members["withheld"] = head.withheld
     if head.lost:
         members["lost"] = head.lost
+    if head.end:
+        members |= {"end": head.end, "end-chain": head.end_chain}
     return write_dictionary(members)
 
 
-_NAMES = {"head-time": "head_time_s", "after-epoch": "after_epoch", "after-chain": "after_chain"}
+_NAMES = {
+    "head-time": "head_time_s",
+    "after-epoch": "after_epoch",
+    "after-chain": "after_chain",
+    "end-chain": "end_chain",
+}
 _EPOCH = re.compile(r"[0-9A-Za-z._-]{1,64}\Z")
 _CODE = re.compile(r"[a-z0-9_]{1,64}\Z")
 
@@ -149,6 +159,8 @@ def _fault(head: Head) -> str:
         (head.head_time_s >= 0, "head-time is negative"),
         (len(head.prev) == CHAIN_BYTES and len(head.chain) == CHAIN_BYTES, "a chain value is not 32 bytes"),
         (len(head.after_chain) == (CHAIN_BYTES if head.after_epoch else 0), "after-chain is not 32 bytes"),
+        (0 <= head.end <= SEQUENCE_MAX, "end is not a sequence number"),
+        (len(head.end_chain) == (CHAIN_BYTES if head.end else 0), "end-chain is not 32 bytes"),
         (head.count == _count(head), "count is not last - first + 1"),
         (head.count or head.is_statement or head.prev == head.chain, "a heartbeat whose chain moved"),
     )
@@ -204,9 +216,10 @@ def build(head: Head, bodies: Sequence[bytes]) -> Batch:
     return Batch(head=head, body=body, headers=headers)
 
 
-def stamped(batch: Batch, head_time_s: int) -> Batch:
-    """The same batch as it is sent at that time."""
-    head = msgspec.structs.replace(batch.head, head_time_s=head_time_s)
+def stamped(batch: Batch, head_time_s: int, end: int = 0, end_chain: bytes = b"") -> Batch:
+    """The same batch as it is sent at that time, when the ledger ends there."""
+    told = {"end": end, "end_chain": end_chain} if end else {}
+    head = msgspec.structs.replace(batch.head, head_time_s=head_time_s, **told)
     return Batch(head=head, body=batch.body, headers={**batch.headers, HEAD_FIELD: write_head(head)})
 
 

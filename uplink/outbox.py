@@ -71,11 +71,14 @@ class UploadLog(Struct, frozen=True, kw_only=True):
 
 class Waiting(Struct, frozen=True, kw_only=True):
     """How many events of the live epoch a destination has not acknowledged, and when the oldest and the newest of them were
-    recorded (0 where there is none)."""
+    recorded (0 where there is none). `end`, `end_chain`: the last event of that epoch, and the chain there (0: there is
+    none)."""
 
     count: int = 0
     oldest_ms: int = 0
     newest_ms: int = 0
+    end: int = 0
+    end_chain: bytes = b""
 
 
 class Outbox(Protocol):

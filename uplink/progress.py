@@ -17,6 +17,7 @@ from uplink.problems import CATALOGUE
 from uplink.receipts import Receipted
 from uplink.session import Moment
 from uplink.uploader import UploadReport
+from uplink.witness import witness
 
 if TYPE_CHECKING:
     from uplink.shipper import Shipper
@@ -102,6 +103,8 @@ class Progress:
         refused = [self._reasoned(each) for each in action.refused]
         if action.through > self.acked or refused or receipt:
             await self.outbox.acknowledge(self.shipper.name, head.epoch, action.through, refused, answer, receipt)
+        if receipt:
+            self.shipper.witness = witness(self.identity.site, head, receipt)
         self._count(action, len(refused))
         self.position = action.through
         self._withhold = None

@@ -79,6 +79,17 @@ class Span(Struct, frozen=True, kw_only=True):
     after_chain: bytes = b""
 
 
+class Claim(Struct, frozen=True, kw_only=True):
+    """What is known from elsewhere (`by`): event `sequence` of `epoch` was there, and the chain stood at `chain` behind it (0:
+    before the first one). `receipted`: there was a receipt for it."""
+
+    by: str
+    epoch: str
+    sequence: int
+    chain: bytes
+    receipted: bool = False
+
+
 class Sum(Struct, frozen=True, kw_only=True):
     meter: str
     unit: str
@@ -88,7 +99,7 @@ class Sum(Struct, frozen=True, kw_only=True):
 
 class Proved(Struct, frozen=True, kw_only=True):
     """What fits together. `spans` as they were stated. So many `receipts` hold, made by `keys`; `receipted` is the last event
-    of the last span that has one, or 0."""
+    of the last span that has one, or 0. `against`: from where else it is known."""
 
     site: str
     events: int
@@ -97,6 +108,7 @@ class Proved(Struct, frozen=True, kw_only=True):
     receipts: int = 0
     receipted: int = 0
     keys: list[str] = []
+    against: list[str] = []
 
 
 class Proof:

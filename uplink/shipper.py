@@ -18,6 +18,7 @@ from uplink.session import Answer, Failure
 from uplink.status import AgentStatus
 from uplink.upload import Upload
 from uplink.uploader import CONFLICT_SHOWN_MS, Standing, Uploader, UploadReport, wall_clock_ms
+from uplink.witness import Witness
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 class Shipper(Uploader):
     """Ships to `destination`, which the outbox knows as `name`. `status`: what the agent says of itself besides how much is
-    waiting. `platform_keys`: see `Platform`."""
+    waiting. `platform_keys`: see `Platform`. `witness`: the last head that the platform receipted."""
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class Shipper(Uploader):
         self.limit = pace.max_events
         self.lost = ""
         self.lost_since_ms = 0
+        self.witness: Witness | None = None
         self._stated: tuple[int, str] | None = None
 
     async def stored_backoff(self) -> bytes:

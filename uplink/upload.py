@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from uplink import backoff, clocks, receipts, session, status
 from uplink.batch import Batch, BatchError, Head, stamped
-from uplink.outbox import UploadLog
+from uplink.outbox import UploadLog, Waiting
 from uplink.packing import Place, Ready, prepare
 from uplink.progress import Progress
 from uplink.receipts import Receipted, ReceiptInvalid
@@ -158,7 +158,9 @@ class Upload:
 
     async def _send(self, ready: Ready) -> None:
         assert isinstance(ready.batch, Batch)
-        batch = await self._with_status(stamped(ready.batch, self.shipper.clock_ms() // 1000))
+        waiting = await self.outbox.waiting(self.shipper.name)
+        now_s = self.shipper.clock_ms() // 1000
+        batch = self._with_status(stamped(ready.batch, now_s, waiting.end, waiting.end_chain), waiting)
         posting = asyncio.create_task(self._post(batch), name=f"batch from {batch.head.first}")
         self._flight.append(_Sent(batch, bool(self._flight), posting))
         self.report.batches += 1
@@ -166,8 +168,7 @@ class Upload:
         self.report.bytes += len(batch.body)
         self._prepare_ahead(ready)
 
-    async def _with_status(self, batch: Batch) -> Batch:
-        waiting = await self.outbox.waiting(self.shipper.name)
+    def _with_status(self, batch: Batch, waiting: Waiting) -> Batch:
         told = msgspec.structs.replace(
             self.shipper.status(),
             backlog=waiting.count - sum(each.batch.head.count for each in self._flight),

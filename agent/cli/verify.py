@@ -2,7 +2,7 @@
 
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +15,7 @@ from agent.config import Config
 from agent.ledger.errors import LedgerError
 from agent.metering.days import day_bounds
 from uplink.enrolment import PlatformKey
-from uplink.proof import Mismatch, Proved
+from uplink.proof import Claim, Mismatch, Proved
 from uplink.succession import trusted_with
 
 if TYPE_CHECKING:
@@ -43,6 +43,14 @@ def period_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Take receipts only by this key (the platform's GET /v1/keys tells its id) and those that it introduced; else those"
     " of the enrolment, or any.",
 )
+@click.option(
+    "--against",
+    "others",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="An earlier export of this site, or the answer of the platform's GET /v1/sites/SITE/receipts: it must be all there.",
+)
 @config_option
 @click.argument("export", required=False, metavar="[EXPORT]", type=click.Path(path_type=Path))
 def verify(
@@ -50,18 +58,20 @@ def verify(
     until: datetime | None,
     as_json: bool,
     keys: tuple[str, ...],
+    others: tuple[Path, ...],
     config_path: str,
     export: Path | None,
 ) -> None:
     """Work the chain of events and the platform's receipts out again and tell whether they hold.
 
     Reads the ledger, be the agent running or not, or the file EXPORT, which `pegcount export` wrote, on any machine and
-    without a configuration. Prints the epochs with their last chain value and the sums by meter, or the first thing that
-    does not fit: where, what was expected and what was found. Ends with 0 where all fits, with 1 where something does not,
-    and with 66 or 74 where there is nothing to read or it cannot be read.
+    without a configuration. The ledger has to reach as far as the last head that the platform receipted, which is kept beside
+    the machine's key, and as far as what --against names. Prints the epochs with their last chain value and the sums by meter,
+    or the first thing that does not fit: where, what was expected and what was found. Ends with 0 where all fits, with 1
+    where something does not, and with 66 or 74 where there is nothing to read or it cannot be read.
     """
-    if export and (since or until):
-        raise click.UsageError("an export is verified whole: --from and --to are for the ledger")
+    if export and (since or until or others):
+        raise click.UsageError("an export is verified whole: --from, --to and --against are for the ledger")
     try:
         if export:
             proved = _of_export(export, frozenset(keys))
@@ -69,11 +79,14 @@ def verify(
             config = loaded(config_path)
             known = _enrolled_keys(config)
             trusted = trusted_with(frozenset(keys), known) or frozenset(each.key for each in known)
-            proved = _proved(config, _period(config, since, until), trusted=trusted)
+            claims = [*_kept(config), *(claim for path in others for claim in _claimed(config, path, trusted))]
+            proved = _proved(config, _period(config, since, until), trusted=trusted, claims=claims)
     except Mismatch as mismatch:
         click.echo(_json(holds=False, mismatch=mismatch.told()) if as_json else f"does not hold: {mismatch}")
         sys.exit(EX_TROUBLE)
     click.echo(_json(holds=True, proved=proved) if as_json else in_lines(proved))
+    if not (as_json or export or proved.against):
+        click.echo("held against: nothing outside of the ledger")
     sys.exit(EX_OK)
 
 
@@ -111,7 +124,7 @@ def export(since: datetime | None, until: datetime | None, output: Path | None, 
         with aside.open("wb") as file:
             writer, known = exports.Writer(file, title), _enrolled_keys(config)
             writer.keys(known)
-            proved = _proved(config, period, writer, frozenset(each.key for each in known))
+            proved = _proved(config, period, writer, frozenset(each.key for each in known), _kept(config))
             writer.end(proved)
         aside.replace(output)
     except Mismatch as mismatch:
@@ -133,12 +146,37 @@ def in_lines(proved: Proved) -> str:
         lines.append(f"receipts: {proved.receipts:,} by key {', '.join(proved.keys)}, {through}")
     else:
         lines.append("receipts: none")
+    if proved.against:
+        lines.append(f"held against: {', '.join(proved.against)}")
     lines += [f"{each.meter}: {each.quantity} {each.unit} in {each.events:,} events" for each in proved.sums]
     return "\n".join(lines)
 
 
 def _json(**outcome: object) -> str:
     return msgspec.json.encode(outcome).decode()
+
+
+def _kept(config: Config) -> list[Claim]:
+    """Of the last head, where there is one of this site. Read before the ledger, so that it is not newer."""
+    from uplink.identity import identity_folder
+    from uplink.witness import WitnessUnreadable, read
+
+    try:
+        last = read(identity_folder(config.ledger.path))
+    except WitnessUnreadable as error:
+        _fail(EX_IOERR, str(error))
+    return last.claims() if last and last.site == config.site.id else []
+
+
+def _claimed(config: Config, path: Path, trusted: frozenset[str]) -> list[Claim]:
+    from agent.cli.against import NotOfThisSite, claims_of
+
+    try:
+        return claims_of(path, config.site.id, trusted)
+    except OSError as error:
+        _fail(EX_NOINPUT, in_words(error))
+    except NotOfThisSite as error:
+        _fail(EX_NOINPUT, str(error))
 
 
 def _enrolled_keys(config: Config) -> tuple[PlatformKey, ...]:
@@ -173,7 +211,11 @@ def _period(config: Config, since: datetime | None, until: datetime | None) -> "
 
 
 def _proved(
-    config: Config, period: "Period", taker: "Taker | None" = None, trusted: frozenset[str] = frozenset()
+    config: Config,
+    period: "Period",
+    taker: "Taker | None" = None,
+    trusted: frozenset[str] = frozenset(),
+    claims: Sequence[Claim] = (),
 ) -> Proved:
     from agent.ledger.proving import prove
     from agent.ledger.store import open_for_reading
@@ -183,7 +225,7 @@ def _proved(
     except LedgerError as error:
         _fail(EX_NOINPUT, f"{error}. {error.hint}")
     try:
-        return prove(db, config.site.id, period, taker, trusted)
+        return prove(db, config.site.id, period, taker, trusted, claims)
     except sqlite3.Error as error:
         _fail(EX_IOERR, f"{config.ledger.path}: {error}")
     finally:

@@ -135,17 +135,20 @@ def _cursor(db: Database, destination: str) -> Cursor:
 
 def _waiting(db: Database, destination: str) -> Waiting:
     row = db.execute(
-        "SELECT after_line + acked_through, (SELECT coalesce(max(line), 0) FROM event) FROM destination"
+        "SELECT after_line, after_line + acked_through, (SELECT coalesce(max(line), 0) FROM event) FROM destination"
         " JOIN epoch ON epoch.n = destination.epoch WHERE name = ?",
         (destination,),
     ).fetchone()
-    acked, last = row or (0, 0)
-    if last <= acked:
+    after, acked, last = row or (0, 0, 0)
+    if last <= after:
         return Waiting()
+    (end_chain,) = db.execute("SELECT chain FROM event WHERE line = ?", (last,)).fetchone()
+    if last <= acked:
+        return Waiting(end=last - after, end_chain=end_chain)
     recorded = "SELECT recorded_ms FROM event WHERE line > ? ORDER BY line"
     (oldest_ms,) = db.execute(f"{recorded} LIMIT 1", (acked,)).fetchone()
     (newest_ms,) = db.execute(f"{recorded} DESC LIMIT 1", (acked,)).fetchone()
-    return Waiting(count=last - acked, oldest_ms=oldest_ms, newest_ms=newest_ms)
+    return Waiting(count=last - acked, oldest_ms=oldest_ms, newest_ms=newest_ms, end=last - after, end_chain=end_chain)
 
 
 def _chunk(db: Database, epoch: str, after: int, max_events: int, max_bytes: int) -> Chunk:

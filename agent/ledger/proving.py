@@ -9,15 +9,16 @@ Laws
 Pruning leaves what is not acknowledged and the last line that is, so that the chain value of each cursor is always there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 from sqlite_utils import Database
 
 from agent.ledger import another_site
 from uplink.events import CHAIN_START, instant
-from uplink.proof import Mismatch, Proof, Proved, Span
+from uplink.proof import Claim, Mismatch, Proof, Proved, Span
 from uplink.receipts import Receipted
 
 MS_MAX = (1 << 63) - 1
@@ -52,13 +53,22 @@ class _Epoch(Struct, frozen=True):
 
 
 def prove(
-    db: Database, site: str, period: Period, taker: Taker | None = None, trusted: frozenset[str] = frozenset()
+    db: Database,
+    site: str,
+    period: Period,
+    taker: Taker | None = None,
+    trusted: frozenset[str] = frozenset(),
+    claims: Sequence[Claim] = (),
 ) -> Proved:
-    """What the ledger holds of `period`, proved, and handed to `taker` as it goes; `trusted` as in `Proof`. Raises Mismatch,
-    and sqlite3.Error where the file cannot be read."""
+    """What the ledger holds of `period`, proved, and handed to `taker` as it goes; `trusted` as in `Proof`. `claims`: what is
+    known of it from elsewhere. Raises Mismatch, and sqlite3.Error where the file cannot be read."""
     db.execute("BEGIN")
     try:
-        return _Proving(db, taker, Proof(site, trusted)).over(period)
+        proving = _Proving(db, taker, Proof(site, trusted))
+        for claim in claims:
+            proving.check(claim)
+        proved = proving.over(period)
+        return msgspec.structs.replace(proved, against=list(dict.fromkeys(claim.by for claim in claims)))
     finally:
         db.execute("ROLLBACK")
 
@@ -69,6 +79,7 @@ class _Proving:
         self._taker = taker
         self._proof = proof
         self._oldest, self._newest = self._range(Period())
+        self._by_id = {epoch.id: epoch for epoch in self._epochs()}
 
     def over(self, period: Period) -> Proved:
         epochs = self._epochs()
@@ -83,6 +94,27 @@ class _Proving:
                 if epoch.n >= begins and low <= epoch.end and (epoch.after_line < high or high == self._newest):
                     self._over_epoch(epoch, max(low, epoch.after_line + 1), min(high, epoch.end))
         return self._proof.result()
+
+    def check(self, claim: Claim) -> None:
+        """That what is known from elsewhere is here, or was pruned."""
+        epoch = self._by_id.get(claim.epoch)
+        if epoch is None:
+            raise Mismatch(f"the epoch that {claim.by} tells of", claim.epoch, "nothing")
+        line, place = epoch.after_line + claim.sequence, (claim.epoch, claim.sequence)
+        if line > epoch.end:
+            raise Mismatch(f"the end of the epoch, by {claim.by}", claim.sequence, epoch.end - epoch.after_line, *place)
+        if claim.receipted:
+            self._has_receipt(epoch, claim)
+        if claim.sequence and line < self._oldest:
+            return
+        if (found := self._chain_of(epoch, line)) != claim.chain:
+            raise Mismatch(f"the chain, by {claim.by}", claim.chain, found, *place)
+
+    def _has_receipt(self, epoch: _Epoch, claim: Claim) -> None:
+        (last,) = self._db.execute("SELECT max(last) FROM receipt WHERE epoch = ?", (epoch.n,)).fetchone()
+        if last is None or last < claim.sequence:
+            found = "none" if last is None else last
+            raise Mismatch(f"the last receipt, by {claim.by}", claim.sequence, found, claim.epoch, claim.sequence)
 
     def _range(self, period: Period) -> tuple[int, int]:
         """The first and the last line of it; 0 where there is none."""

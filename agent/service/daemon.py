@@ -34,7 +34,9 @@ from agent.service.state import AgentState, program_version
 from agent.service.supervisor import SupervisedSource
 from agent.web.app import start as start_page
 from collectors.registry import KINDS
+from uplink import witness
 from uplink.forwarder import Forwarder
+from uplink.identity import identity_folder
 from uplink.line import LineSettings, TimedSettings
 from uplink.pacing import bounded
 from uplink.schedule import Schedule
@@ -43,6 +45,7 @@ from uplink.speaker import EnrolledElsewhere
 from uplink.status import AgentStatus
 from uplink.timing import Timing
 from uplink.uploader import UploadReport
+from uplink.witness import Witness
 
 PRUNE_EVERY_S = 600.0
 STATUS_EVERY_S = 10.0
@@ -105,10 +108,19 @@ class Agent:
         async def told(report: UploadReport) -> None:
             if self._told is not None:
                 await self._told(report)
+            await self._keep(shipper.witness)
             if not report.problem:
                 await self._ask_for_policy(platform)
 
         return Schedule(shipper, timing, told)
+
+    async def _keep(self, last: Witness | None) -> None:
+        if last is None:
+            return
+        try:
+            await asyncio.to_thread(witness.keep, identity_folder(self.config.ledger.path), last)
+        except OSError as error:
+            log.error("the last head cannot be kept beside the key: %s", error)
 
     async def _ask_for_policy(self, platform: Platform) -> None:
         try:

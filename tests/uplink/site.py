@@ -138,7 +138,9 @@ class MemoryOutbox:
     async def waiting(self, destination: str) -> Waiting:
         count = len(self.bodies) - self.acked
         at_ms = 1_763_632_801_000 if count else 0
-        return Waiting(count=count, oldest_ms=at_ms, newest_ms=at_ms)
+        end = len(self.bodies)
+        end_chain = chain_of(self.bodies) if end else b""
+        return Waiting(count=count, oldest_ms=at_ms, newest_ms=at_ms, end=end, end_chain=end_chain)
 
     async def horizon(self, epoch: str) -> int:
         return self.pruned + 1

@@ -142,6 +142,7 @@ class Ingest:
                 status=status.parse(told) if told else None,
                 refused=_REFUSED.get(type(appended.placement), ""),
                 by=by,
+                end=head.end,
             )
         )
 

@@ -32,7 +32,8 @@ AT_ONCE = 500
 class Seen(Struct, frozen=True, kw_only=True, gc=False):
     """`skew_ms`: the site's clock minus the platform's. `status` is None where the agent said nothing of itself.
     `refused`: `gap` or `conflict` where the last batch was none that could be placed. `by`: the key that spoke, or `token` or
-    `certificate`. `refused_since_ms`, `wrong_since_ms`: since when it has been refused so, and its clock has been wrong."""
+    `certificate`. `refused_since_ms`, `wrong_since_ms`: since when it has been refused so, and its clock has been wrong.
+    `end`: where its ledger ended, by its head; `cut`: by how many events it ended earlier than a head before had said."""
 
     site: str
     seen_ms: int
@@ -44,15 +45,31 @@ class Seen(Struct, frozen=True, kw_only=True, gc=False):
     by: str = ""
     refused_since_ms: int = 0
     wrong_since_ms: int = 0
+    end: int = 0
+    cut: int = 0
 
     def has_wrong_clock(self) -> bool:
         return abs(self.skew_ms) > WRONG_MS
+
+
+class _End(Struct, frozen=True, gc=False):
+    """Where a ledger ended by a head of the site's time `told_ms`."""
+
+    epoch: str
+    end: int
+    told_ms: int
+    cut: int
+
+
+def _end(seen: Seen) -> _End:
+    return _End(seen.epoch, seen.end, seen.seen_ms + seen.skew_ms, seen.cut)
 
 
 class Sightings:
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
         self._waiting: dict[str, Seen] = {}
+        self._ends: dict[str, _End] = {}
 
     def note(self, seen: Seen) -> None:
         self._waiting[seen.site] = seen
@@ -71,17 +88,29 @@ class Sightings:
             self._waiting = {**waiting, **self._waiting}
 
     async def _with_since(self, seen: Seen) -> Seen:
-        """Told since when something is wrong, which what was written before knows."""
-        if not (seen.refused or seen.has_wrong_clock()):
-            return seen
+        """Told since when something is wrong, and what is gone, which what was written before knows."""
+        if seen.site in self._ends and not (seen.refused or seen.has_wrong_clock()):
+            return self._with_end(seen, self._ends[seen.site])
         document = await self._documents.get(KIND, seen.site)
         before = read(document.body) if document else seen
+        seen = self._with_end(seen, self._ends.get(seen.site) or _end(before))
         refused_ms = before.refused_since_ms if before.refused == seen.refused else 0
         return msgspec.structs.replace(
             seen,
             refused_since_ms=(refused_ms or seen.seen_ms) if seen.refused else 0,
             wrong_since_ms=(before.wrong_since_ms or seen.seen_ms) if seen.has_wrong_clock() else 0,
         )
+
+    def _with_end(self, seen: Seen, before: "_End") -> Seen:
+        """Of an older head, that came by another way, nothing is concluded."""
+        now = _end(seen)
+        if now.epoch == before.epoch:
+            later = now.told_ms > before.told_ms
+            gone = before.end - now.end if now.end and later else 0
+            end = now.end if later else max(now.end, before.end)
+            seen = msgspec.structs.replace(seen, end=end, cut=max(before.cut, gone))
+        self._ends[seen.site] = _end(seen)
+        return seen
 
     async def background(self, _app: web.Application) -> AsyncIterator[None]:
         """Part of the application's life: writes now and then, and once more at its end."""

@@ -19,7 +19,7 @@ from collectors.contract import Batch
 from tests.agent.ledger.desk import NOON_MS, SITE, Clock, open_ledger, row
 from uplink.batch import Head
 from uplink.keys import PrivateKey
-from uplink.proof import Mismatch, Proved
+from uplink.proof import Claim, Mismatch, Proved
 from uplink.receipts import check, countersign, receipt_text
 
 COLUMNS = {
@@ -214,6 +214,43 @@ def test_a_receipt_that_somebody_else_signed_is_found(ledger: Path) -> None:
         assert len(proved(copy).keys) == 2
         with closing(open_for_reading(copy)) as reader, pytest.raises(Mismatch, match="the key of the receipt"):
             prove(reader, SITE.id, Period(), trusted=frozenset([PLATFORM.id]))
+
+
+def test_what_is_known_from_elsewhere_must_be_there(ledger: Path) -> None:
+    first, second = proved(ledger).spans
+    with closing(open_for_reading(ledger)) as db:
+        (at_3,) = db.execute(
+            "SELECT chain FROM event WHERE line = (SELECT after_line + 3 FROM epoch WHERE n = 2)"
+        ).fetchone()
+    last = Claim(by="a witness", epoch=second.epoch, sequence=second.last, chain=second.chain)
+    receipt = Claim(by="a witness", epoch=second.epoch, sequence=3, chain=at_3, receipted=True)
+    beginning = Claim(by="another", epoch=first.epoch, sequence=0, chain=bytes(32))
+    assert held_against(ledger, last, receipt, beginning).against == ["a witness", "another"]
+    assert wrong(ledger, msgspec.structs.replace(last, chain=bytes(32))) == "the chain, by a witness"
+    assert wrong(ledger, msgspec.structs.replace(last, epoch="unknown")) == "the epoch that a witness tells of"
+    # An end that nobody has acknowledged, and every receipt with the keys they were made by: unseen without a witness.
+    with changed(
+        ledger, f"DELETE FROM event WHERE line > (SELECT after_line + {second.last - 1} FROM epoch WHERE n = 2)"
+    ) as copy:
+        assert proved(copy).spans[-1].last == second.last - 1
+        assert wrong(copy, last) == "the end of the epoch, by a witness"
+    with changed(ledger, "DELETE FROM receipt") as copy:
+        with closing(sqlite3.connect(copy)) as db:
+            db.execute("DELETE FROM platform_key")
+            db.commit()
+        assert proved(copy).receipts == 0
+        assert wrong(copy, receipt) == "the last receipt, by a witness"
+
+
+def held_against(path: Path, *claims: Claim) -> Proved:
+    with closing(open_for_reading(path)) as db:
+        return prove(db, SITE.id, Period(), claims=claims)
+
+
+def wrong(path: Path, *claims: Claim) -> str:
+    with pytest.raises(Mismatch) as caught:
+        held_against(path, *claims)
+    return caught.value.what
 
 
 def test_rows_that_change_places_are_found(ledger: Path) -> None:

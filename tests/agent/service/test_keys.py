@@ -16,6 +16,7 @@ from tests.uplink.enrolled import SITE, enrol_at, give_token, keys_at, platform_
 from uplink.identity import read_enrolment
 from uplink.receiver import platform_key
 from uplink.receiver.platform_key import rotate
+from uplink.witness import read
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -56,6 +57,9 @@ async def test_a_running_agent_goes_on_by_its_new_key_and_under_the_platforms_ne
         assert await state(first.key, "retired")
         os.kill(os.getpid(), signal.SIGTERM)
         assert await asyncio.wait_for(running, 10) == 0
+    kept = read(folder)
+    assert kept is not None
+    assert (kept.site, kept.end, kept.receipt.key) == (SITE, 0, made)
     assert caplog.text.count(" runs: ") == 1
     assert "receipt" not in [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
     keys = (*(each.key for each in first.platform_keys), made)

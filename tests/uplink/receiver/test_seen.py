@@ -112,3 +112,25 @@ async def test_since_when_something_is_wrong_is_kept_until_it_is_right(tmp_path:
         told.append((written.wrong_since_ms, written.refused_since_ms))
     await store.close()
     assert told == [(0, 0), (2, 0), (2, 3), (0, 3), (0, 5), (6, 0)]
+
+
+async def test_a_ledger_that_ends_earlier_than_it_said_is_told_of_until_its_epoch_ends(tmp_path: Path) -> None:
+    store = await SqliteStore.open(str(tmp_path / "r.db"))
+
+    async def after(*heads: tuple[str, int, int]) -> int:
+        """What is told after heads of an epoch, the site's time, and where its ledger ended; each by a receiver of its own."""
+        for epoch, at_ms, end in heads:
+            sightings = Sightings(store)
+            for seen_ms in (at_ms, at_ms):
+                sightings.note(Seen(site="s", seen_ms=seen_ms, epoch=epoch, acked_through=0, skew_ms=0, end=end))
+                await sightings.write()
+        document = await store.get(KIND, "s")
+        assert document is not None
+        return read(document.body).cut
+
+    assert await after(("e", 1000, 10), ("e", 2000, 12)) == 0
+    assert await after(("e", 1500, 11)) == 0  # overtaken on its way
+    assert await after(("e", 3000, 7)) == 5
+    assert await after(("e", 4000, 30), ("e", 5000, 29)) == 5
+    assert await after(("e-2", 6000, 1)) == 0
+    await store.close()

@@ -36,6 +36,8 @@ REASONS = {
     "backlog": "Behind",
     "gap": "Gap",
     "conflict": "Conflict",
+    "cut": "Shorter ledger",
+    "lost": "Lost events",
     "clock": "Wrong clock",
     "policy": "Policy refused",
     "problems": "Problems",
@@ -92,6 +94,9 @@ def _findings(known: Known, seen: Seen, now_ms: int, newest: str) -> Iterator[Fi
     if seen.has_wrong_clock():
         way = "ahead" if seen.skew_ms > 0 else "behind"
         yield Finding("clock", "warning", f"Its clock is {coarse(abs(seen.skew_ms))} {way}.", seen.wrong_since_ms)
+    if seen.cut:
+        text = f"Its ledger ended {counted(seen.cut, 'event')} further on before: they are no longer there."
+        yield Finding("cut", "error", text)
     if known.lost:
         yield Finding(
             "lost", "warning", f"{counted(known.lost, 'event')} neither the platform nor the site holds any more."
