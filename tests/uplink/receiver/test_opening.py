@@ -1,5 +1,6 @@
 """What `--store` and `--books` may be: an address that is none is said to be none, in one line, and without its password."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,19 @@ async def test_an_sqlite_file_is_for_one_receiver(tmp_path: Path) -> None:
 async def test_commands_work_on_an_sqlite_file_beside_its_receiver(tmp_path: Path) -> None:
     async with receiver_at(tmp_path), opened(Place(str(tmp_path / "receiver.db"))) as beside:
         assert await beside.put("kind", "key", b"body") == 1
+
+
+async def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    async with receiver_at(tmp_path):
+        pass
+    later = sqlite3.connect(tmp_path / "receiver.db")
+    with later:
+        later.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('pegcount receiver', 'to_come', '')"
+        )
+    later.close()
+    with pytest.raises(StoreUnavailable, match="of a later version: this one does not know to_come"):
+        await open_storage(str(tmp_path / "receiver.db"))
 
 
 async def test_a_file_that_is_no_database_is_not_kept_locked(tmp_path: Path) -> None:

@@ -177,8 +177,17 @@ def open_writer(path: str) -> Database:
     db.conn.execute("PRAGMA cache_size=-65536")
     db.conn.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
     install(db.conn)
+    _refuse_later(db)
     migrations.apply(db)
     return db
+
+
+def _refuse_later(db: Database) -> None:
+    """A file that a later version has changed is left alone. Raises sqlite3.NotSupportedError."""
+    known = {each.name for each in migrations.pending(Database(memory=True))}
+    unknown = [each.name for each in migrations.applied(db) if each.name not in known]
+    if unknown:
+        raise sqlite3.NotSupportedError(f"the file is of a later version: this one does not know {unknown[0]}")
 
 
 def open_reader(path: str) -> Database:
