@@ -202,7 +202,7 @@ def revoke_certificate(store: str, digest: str) -> None:
         kept, now_ms = msgspec.json.decode(document.body, type=Certified), wall_clock_ms()
         revoked = msgspec.structs.replace(kept, revoked_ms=now_ms)
         await documents.put(CERTIFICATE, digest, msgspec.json.encode(revoked))
-        await note(documents, Act(site=kept.site, at_ms=now_ms, who=AT_STORE, what="revoke", detail=digest))
+        await note(documents, Act(site=kept.site, at_ms=now_ms, who=AT_STORE, what="revoke_certificate", detail=digest))
         return True
 
     check_done(at_store(store, revoke), f"there is no certificate {digest}")

@@ -44,6 +44,8 @@ ACT_WORDS = {
     "resend": "asked to send again",
     "resend_withdrawn": "withdrew what was to be sent again",
     "revoke": "revoked the key",
+    "revoke_certificate": "revoked the client certificate",
+    "rotate": "asked for another key in the place of",
     "name": "named it",
 }
 
