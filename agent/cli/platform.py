@@ -139,7 +139,7 @@ def revoke_agent(store: str, key: str) -> None:
     check_done(at_store(store, revoke) is not None, f"there is no key {key}")
 
 
-@agent.command("rotate")
+@agent.command("rotate", context_settings=KEY_IDS)
 @store_option
 @click.argument("key")
 def rotate_agent(store: str, key: str) -> None:

@@ -22,8 +22,8 @@ _LATEST_MS = 10**14 - 1
 
 
 class Act(Struct, frozen=True, kw_only=True):
-    """`what` is a word (`resend`, `resend_withdrawn`, `revoke`, `revoke_certificate`, `rotate`, `name`, `mended`), `detail` what it
-    was done with."""
+    """`what` is a word (`resend`, `resend_withdrawn`, `revoke`, `revoke_certificate`, `rotate`, `name`, `mended`),
+    `detail` what it was done with."""
 
     site: str
     at_ms: int

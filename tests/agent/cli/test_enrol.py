@@ -73,10 +73,12 @@ async def test_from_a_token_to_the_tables_of_the_configuration_and_out_again(tmp
         assert (await run("platform", "token", "list", "--store", store))[1] == ""
 
 
-async def test_a_key_whose_id_looks_like_an_option_is_revoked(tmp_path: Path) -> None:
+def test_a_key_whose_id_looks_like_an_option_is_named_as_any(tmp_path: Path) -> None:
     for key in ("-mVT0Ly5A-1aKSR_GZM8Qx", "--T0Ly5A-1aKSR_GZM8QxE"):
-        status, _, err = await run("platform", "agent", "revoke", "--store", str(tmp_path / "receiver.db"), key)
-        assert (status, err) == (1, f"pegcount platform: there is no key {key}\n")
+        for word in ("revoke", "rotate"):
+            words = ["platform", "agent", word, "--store", str(tmp_path / "receiver.db"), key]
+            result = CliRunner().invoke(main, words)
+            assert (result.exit_code, result.output) == (1, f"pegcount platform: there is no key {key}\n")
 
 
 async def test_what_is_not_given_is_taken_from_the_configurations_uplink(tmp_path: Path) -> None:
