@@ -65,7 +65,7 @@ HASHED = re.compile(r"sha256:([0-9a-f]{64})")
     metavar="ADDRESS[/BITS]",
     help="A proxy in front, at which TLS ends: what it appends to X-Forwarded-For is taken for who asks. Repeatable.",
 )
-@click.option("--behind-proxy", is_flag=True, help="The same for a proxy on this machine.")
+@click.option("--behind-proxy", is_flag=True, help="The same for a proxy on this machine (127.0.0.1, ::1).")
 @limits_options
 def receiver(
     listen: str,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 FIELD = "X-Forwarded-For"
-LOOPBACK = ("127.0.0.0/8", "::1/128")
+LOOPBACK = ("127.0.0.1", "::1")
 HOPS_MAX = 10
 """Entries that are looked at: more proxies of one's own nobody has in a row."""
 
