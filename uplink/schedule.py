@@ -12,6 +12,7 @@ Laws
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -104,11 +105,13 @@ class Schedule:
         return min((at for at in times if at >= due_ms), default=due_ms or None)
 
     async def _regular(self) -> None:
-        due_ms = await self.uploader.due_at_ms()
-        if due_ms <= self.uploader.clock_ms():
-            await self._upload()
-        else:
-            self._retry_at(due_ms)
+        """A job of the scheduler's, which takes a cancellation for an error to be logged; a stop may cut it short."""
+        with suppress(asyncio.CancelledError):
+            due_ms = await self.uploader.due_at_ms()
+            if due_ms <= self.uploader.clock_ms():
+                await self._upload()
+            else:
+                self._retry_at(due_ms)
 
     def _soon(self) -> None:
         """An upload after LINGER_S, unless one runs that takes it along, or one is near, or events may not be sent."""

@@ -106,7 +106,8 @@ def _lay_down(folder: Path, config: Config | None, enrolment: Enrolment) -> None
     given = enrolment.answer.policy
     if isinstance(given, msgspec.UnsetType):
         return
-    if refused := lay_down(folder, config, given):
+    checked = config if config and config.uplink else None  # it will have one, whose schedule the policy may set
+    if refused := lay_down(folder, checked, given):
         click.echo(f"pegcount enrol: the platform's policy is refused: {refused}", err=True)
     elif given:
         click.echo(f"pegcount enrol: the platform's policy {given.etag[:16]} holds from the next start on", err=True)

@@ -109,7 +109,7 @@ class Agent:
             if self._told is not None:
                 await self._told(report)
             await self._keep(shipper.witness)
-            if not report.problem:
+            if not report.problem and not shipper.stopping:
                 await self._ask_for_policy(platform)
 
         return Schedule(shipper, timing, told)

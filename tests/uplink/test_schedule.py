@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -111,6 +112,24 @@ async def test_a_stopped_schedule_starts_nothing(tmp_path: Path) -> None:
         uploads = len(outbox.uploads)
         await asyncio.sleep(0.3)
         assert len(outbox.uploads) == uploads
+
+
+async def test_a_stop_that_cuts_short_what_follows_an_upload_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox, told = MemoryOutbox(), list[UploadReport]()
+
+    async def slowly(report: UploadReport) -> None:
+        told.append(report)
+        await asyncio.sleep(3600)
+
+    async with receiver_at(tmp_path) as receiver, shipping(outbox, receiver.url, wall_ms) as shipper:
+        schedule = Schedule(shipper, Timing(interval_s=3600, jitter_s=0), slowly)
+        await schedule.start()
+        await until(lambda: told)
+        await schedule.stop()
+        await asyncio.sleep(0.05)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_cron_is_the_sites_time() -> None:

@@ -145,10 +145,14 @@ async def test_the_first_start_is_under_the_policy_that_came_with_the_enrolment(
         token = await token_for(tmp_path, "--site", SITE)
         config = tmp_path / "pegcount.toml"
         config.write_text(f'[site]\nid = "{SITE}"\nprovider = "acme"\n[ledger]\npath = "{state}/ledger.db"\n')
+        whole = tmp_path / "whole.toml"
+        whole.write_text(config.read_text() + f'[uplink]\nurl = "{receiver.url}"\n')
         asked = ("enrol", receiver.url, "--token-file", str(token))
         for text, place, said in (
             ("[metering]\nincrement_s = 6\n", ("--state", str(state)), "holds from the next start on"),
-            ("[privacy]\nnumbers = 'full'\n", ("--config", str(config)), "refused: policy:1:1: the site does not let"),
+            ("[schedule]\nstream = true\n", ("--config", str(config)), "holds from the next start on"),
+            ("[metering]\nincrement_s = 6\n", ("--config", str(config)), "holds from the next start on"),
+            ("[privacy]\nnumbers = 'full'\n", ("--config", str(whole)), "refused: policy:1:1: the site does not let"),
         ):
             file.write_text(text)
             assert (await run("platform", "policy", "set", "--store", store, str(file)))[0] == 0
