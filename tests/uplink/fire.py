@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from agent.config.tables import Ledger as LedgerSettings
 from agent.ledger import writer
+from agent.ledger.feed import LedgerFeed
 from agent.ledger.outbox import LedgerOutbox
 from agent.ledger.writer import Ledger
 from collectors.contract import Batch
@@ -30,8 +31,11 @@ from tests.agent.ledger.desk import KIND, METERING, NOON_MS, SITE, row
 from tests.uplink.platform import TOKEN, TOKENS
 from tests.uplink.receiver.postgres import free_port
 from tests.uplink.receiver.storages import Place
-from uplink.destinations import PegcountHttp, PegcountSettings
+from uplink.destinations import TAKERS, PegcountHttp, PegcountSettings
+from uplink.destinations.openmeter import OpenMeterSettings
+from uplink.forwarder import Forwarder
 from uplink.receiver.consume import Booking, booking
+from uplink.receiver.forwarding import Destination
 from uplink.receiver.serve import ReceiverSettings, serve
 from uplink.receiver.storage import Storage, TotalsQuery
 from uplink.receiver.storage.opening import open_storage
@@ -45,11 +49,20 @@ END_S = 30.0
 
 
 class Plan(Struct, frozen=True, kw_only=True):
+    """`beside`: a second destination of the agent; `centre`: where the receiver forwards to; addresses, or empty."""
+
     folder: str
     place: Place
     port: int
     calls: int
     max_events: int
+    beside: str = ""
+    centre: str = ""
+
+
+def _forwarder(plan: Plan, ledger: Ledger) -> Forwarder:
+    made = OpenMeterSettings(url=plan.beside, token="t", timeout_s=5)
+    return Forwarder("beside", LedgerFeed(ledger), TAKERS["openmeter"].open(made, SITE.id), made.names, 900_000)
 
 
 async def agent(plan: Plan, allowed: "Synchronized[int]", finished: "Synchronized[int]") -> None:
@@ -60,11 +73,16 @@ async def agent(plan: Plan, allowed: "Synchronized[int]", finished: "Synchronize
     outbox = LedgerOutbox(ledger, SITE.id, SITE.urn)
     platform = PegcountHttp(PegcountSettings(url=f"http://127.0.0.1:{plan.port}", token=TOKEN, timeout_s=5), SITE.id)
     shipper = Shipper("platform", outbox, platform, Pace(max_events=plan.max_events))
+    beside = _forwarder(plan, ledger) if plan.beside else None
     feeding = asyncio.create_task(_feed(ledger, plan.calls, done, allowed))
-    while not feeding.done() or (await outbox.waiting("platform")).count:
+    troubled = ""
+    while not feeding.done() or (await outbox.waiting("platform")).count or troubled:
         await shipper.upload()
+        troubled = (await beside.upload()).problem if beside else ""
         await asyncio.sleep(0.01)
     await feeding
+    if beside:
+        assert (await beside.upload()).problem == ""
     await shipper.stop()
     await platform.close()
     await asyncio.to_thread(ledger.close)
@@ -86,8 +104,15 @@ async def _feed(ledger: Ledger, calls: int, done: int, allowed: "Synchronized[in
 
 
 async def receiver(plan: Plan, *_: object) -> None:
-    settings = ReceiverSettings(database=plan.place.store, books=plan.place.books, tokens=TOKENS, port=plan.port)
-    await serve(settings)
+    forwards = ()
+    if plan.centre:
+        made = OpenMeterSettings(url=plan.centre, token="t", timeout_s=5, interval_s=1, jitter_s=0, stream=True)
+        forwards = (Destination("centre", "openmeter", made),)
+    await serve(
+        ReceiverSettings(
+            database=plan.place.store, books=plan.place.books, tokens=TOKENS, port=plan.port, forwards=forwards
+        )
+    )
     await asyncio.Event().wait()
 
 
@@ -150,18 +175,36 @@ class Outcome(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-def endure(place: Place, events: int, kills: int, seed: int, max_events: int = 200) -> Outcome:
+class Sinks(Struct, frozen=True):
+    """Stand-ins of other platforms: beside ours, and behind it. `settled` waits until all these events are there."""
+
+    beside: str
+    centre: str
+    settled: Callable[[list[str]], None]
+
+
+def endure(
+    place: Place, events: int, kills: int, seed: int, max_events: int = 200, sinks: Sinks | None = None
+) -> Outcome:
     """Raises AssertionError where anything is lost, twice or another."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pegcount-endurance-") as folder:
         plan = Plan(
-            folder=folder, place=place, port=free_port(), calls=events // EVENTS_OF_A_CALL, max_events=max_events
+            folder=folder,
+            place=place,
+            port=free_port(),
+            calls=events // EVENTS_OF_A_CALL,
+            max_events=max_events,
+            beside=sinks.beside if sinks else "",
+            centre=sinks.centre if sinks else "",
         )
         fire = Fire(plan, Random(seed))
         try:
             fire.survive(kills)
             made = _ledger_events(Path(folder) / "ledger.db")
             asyncio.run(_compare(place, made))
+            if sinks:
+                sinks.settled([msgspec.json.decode(body)["id"] for _, body in made])
         finally:
             fire.end()
     return Outcome(events=len(made), killed=fire.killed, seconds=round(time.monotonic() - began, 1))
