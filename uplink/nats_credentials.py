@@ -34,6 +34,8 @@ CLOSE_S = 1.0
 """The library waits for ever for the end of a connection whose TLS has failed."""
 REFUSED = ("authorization", "authentication")
 """In what the server says to one that it does not let in (nats-server, server/errors.go)."""
+FORBIDDEN = "permissions violation"
+"""Whoever may not publish to a subject gets no answer, and the connection this word."""
 
 
 def options(login: NatsLogin) -> dict[str, Any]:
@@ -100,6 +102,11 @@ def is_refusal(error: BaseException) -> bool:
     words = str(error).lower()
     kinds = (nats.errors.AuthorizationError, nats.errors.InvalidUserCredentialsError)
     return isinstance(error, kinds) or (isinstance(error, nats.errors.Error) and any(one in words for one in REFUSED))
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether the server let us in, and does not let us do what we asked for."""
+    return FORBIDDEN in str(error).lower()
 
 
 def _shown_anew(path: str) -> dict[str, Any]:

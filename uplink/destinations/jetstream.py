@@ -24,7 +24,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from uplink.destinations.nats import NatsSettings, subject_of
 from uplink.line import CredentialsUnreadable
-from uplink.nats_credentials import LoginClient, is_refusal, options, why_refused
+from uplink.nats_credentials import LoginClient, is_forbidden, is_refusal, options, why_refused
 from uplink.outbox import Refusal
 from uplink.taker import Event, Failed, Limits, Outcome, Taken, form
 
@@ -38,8 +38,6 @@ ONCE: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "
 """The client would try for ever, and for two minutes where it has never been connected."""
 STORE_FAILED = 10077
 """The stream's own limits, with `discard: new`; of a subject's, where each event has one of its own: it is there."""
-FORBIDDEN = "permissions violation"
-"""A user that may not publish there gets no answer, and the connection this word."""
 PER_SUBJECT = "per subject"
 TOO_LONG = 10054
 FULL = (STORE_FAILED, 10023, 10028, 10047)
@@ -111,7 +109,7 @@ class JetStream:
         async def on_error(error: Exception) -> None:
             log.debug("nats: %s", _words(error))
             heard[:] = [error]
-            if FORBIDDEN in _words(error).lower():
+            if is_forbidden(error):
                 self._forbidden = _words(error)
 
         how = {"name": "pegcount", "connect_timeout": self._settings.timeout_s, **ONCE, **options(self._login)}

@@ -1,6 +1,7 @@
 """Files by SFTP, before Debian's OpenSSH: whole or not there, each event once, whatever fails and whoever answers."""
 
 import asyncio
+import errno
 import os
 import subprocess
 import time
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from random import Random
 
+import asyncssh
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +25,7 @@ from tests.uplink.feed import MemoryFeed
 from tests.uplink.platform import Clock
 from uplink.destinations import TAKERS, sftp_folder
 from uplink.destinations.sftp import SftpSettings
+from uplink.destinations.sftp_session import unusable
 from uplink.forwarder import Forwarder
 from uplink.line import CredentialsUnreadable
 from uplink.taker import Names, event_of
@@ -165,12 +168,12 @@ async def test_a_line_that_is_cut_again_and_again_leaves_every_event_there_once_
     """The login takes some 2,500 bytes, and a file of 15 events some 2,500 more."""
     feed, chance = recorded(60), Random(os.getpid())
     async with failing_line(sshd, tmp_path / "known") as (proxy, there):
-        proxy.faults = [Cut(chance.randrange(2_000, 6_000)) for _ in range(25)]
+        proxy.faults = [Cut(chance.randrange(2_000, 6_000)) for _ in range(15)]
         async with forwarding(sshd, out, feed, max_events=15, **there) as loop:
             while (problem := (await loop.upload()).problem) == "reset":
                 assert set(ids_of_whole(out)) <= set(feed.ids())
     assert (problem, feed.through) == ("", 60)
-    assert len(proxy.played) > 10
+    assert len(proxy.played) > 5
     assert sorted(ids(out)) == sorted(feed.ids())
 
 
@@ -194,14 +197,19 @@ def ids_of_whole(folder: Path) -> list[str]:
 async def test_agents_that_are_killed_between_writing_and_renaming_leave_every_event_there_once(
     sshd: Sshd, out: Path, tmp_path: Path
 ) -> None:
-    async def as_a_file_lies_aside() -> None:
-        while not any(name.endswith(".part") for name in os.listdir(out)):
-            await asyncio.sleep(0)
+    seen: set[str] = set()
 
-    for leftover in range(3):  # of a life before; a kill may come too late to leave one
-        (out / f".site-1.0{leftover}.csv.part").write_bytes(b"id,time\r\nhalf")
-        given = given_for(sshd, out, max_events=7)
-    made = await drained_by_killed_agents(tmp_path, "sftp", given, calls=100, moment=as_a_file_lies_aside)
+    async def as_another_file_lies_aside() -> None:
+        while not (new := {name for name in os.listdir(out) if name.endswith(".part")} - seen):
+            await asyncio.sleep(0.001)
+        seen.update(new)
+
+    (out / ".site-1.0a.csv.part").write_bytes(
+        b"id,time\r\nhalf"
+    )  # of a life before: a kill may come too late to leave one
+    given = given_for(sshd, out, max_events=7)
+    made = await drained_by_killed_agents(tmp_path, "sftp", given, calls=100, moment=as_another_file_lies_aside)
+    assert len(seen) > 3
     assert [name for name in os.listdir(out) if name.startswith(".")] == []
     assert sorted(ids(out)) == sorted(made)
 
@@ -423,6 +431,20 @@ async def test_a_thin_line_is_not_filled(sshd: Sshd, out: Path) -> None:
         assert (await loop.upload()).problem == ""
     (path,) = out.iterdir()
     assert time.monotonic() - began_s > path.stat().st_size / 25_000 - sftp_folder.BURST_S
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (asyncssh.SFTPQuotaExceeded("quota"), "destination_full"),
+        (asyncssh.SFTPNoSpaceOnFilesystem("no space"), "destination_full"),
+        (asyncssh.SFTPWriteProtect("read-only"), "folder_unusable"),
+        (asyncssh.SFTPConnectionLost("lost"), "reset"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "unreachable"),
+    ],
+)
+def test_what_servers_of_later_versions_and_lines_say_is_told_by_its_name(error: Exception, code: str) -> None:
+    assert unusable(error).failed.code == code
 
 
 SETTINGS = {"host": "h", "user": "u", "key_file": "/k", "known_hosts": "/h", "folder": "in"}

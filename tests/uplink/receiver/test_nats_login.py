@@ -79,6 +79,23 @@ async def test_a_receiver_whose_credentials_expire_comes_back_with_renewed_ones_
         await store.close()
 
 
+async def test_a_receiver_that_may_not_publish_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uplink.receiver.storage.jetstream_log.ANSWER_S", 0.3)
+    issuer = Operator()
+    reader = issuer.let_in(tmp_path / "reader", pub={"deny": ["m.>"]})
+    with NatsServer(issuer.configuration) as server:
+        store = await open_storage(url(server, {"creds_file": str(reader)}))
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await store.append(incoming("site-1", "original", 1, 3))
+        await store.close()
+    told = [record.getMessage() for record in caplog.records if "permissions violation" in record.getMessage().lower()]
+    assert len(told) == 1
+    assert "site-1" in told[0]
+
+
 async def test_a_log_is_reached_by_tls_with_certificates_of_private_authorities(tmp_path: Path) -> None:
     ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
     served, shown = theirs.issue("server"), ours.issue("client")

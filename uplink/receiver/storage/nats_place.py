@@ -22,7 +22,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from uplink.line import CredentialsUnreadable
-from uplink.nats_credentials import LoginClient, is_refusal, options, why_refused
+from uplink.nats_credentials import LoginClient, is_forbidden, is_refusal, options, why_refused
 from uplink.nats_login import NatsLogin
 from uplink.receiver.storage import StoreUnavailable, in_words
 
@@ -125,19 +125,19 @@ class LastingClient(LoginClient):
 
     async def _process_err(self, err_msg: str) -> None:
         """What the server says before it ends a connection is to us what a broken one is."""
-        if "permissions violation" in err_msg.lower():
-            return await super()._process_err(err_msg)
         error = nats.errors.Error(f"nats: {err_msg}")
         await self._on_error(error)
-        return await self._process_op_err(error)
+        if not is_forbidden(error):
+            await self._process_op_err(error)
 
     async def _on_error(self, error: Exception) -> None:
         """Where it was never let in, nobody shall wait for what does not mend itself; later, a refusal is told once."""
         log.debug("nats: %s", in_words(error))
-        if words := refused(error, self._place):
-            if not self._was_there:
-                raise StoreUnavailable(words)
-            self._tell(words)
+        words = refused(error, self._place)
+        if words and not self._was_there:
+            raise StoreUnavailable(words)
+        if words or is_forbidden(error):
+            self._tell(words or in_words(error))
 
     async def _on_loss(self) -> None:
         if not self.is_closed:
