@@ -143,9 +143,18 @@ class PriceView(Struct, frozen=True, kw_only=True):
     amount: str
 
 
+class UnpricedView(Struct, frozen=True, kw_only=True):
+    """What was used and has no price. `only`: its attributes, where the meter has prices for others."""
+
+    meter: str
+    unit: str
+    only: tuple[str, ...] = ()
+    quantity: str
+
+
 class EstimateView(Struct, frozen=True, kw_only=True):
     """What the site's month comes to so far by the rate card: an estimate, for amounts are the platform's matter. `total` is
-    rounded to the currency's minor unit, `exact` is not. `unpriced`: quantities by meter that the card has no price for.
+    rounded to the currency's minor unit, `exact` is not. `unpriced`: what the card has no price for.
     `waiting`: events that are not in it yet; `from_ms`: when it begins, where that is not the month's beginning."""
 
     month: str
@@ -155,7 +164,7 @@ class EstimateView(Struct, frozen=True, kw_only=True):
     total: str
     exact: str
     prices: tuple[PriceView, ...] = ()
-    unpriced: dict[str, str] = {}
+    unpriced: tuple[UnpricedView, ...] = ()
     waiting: int = 0
     from_ms: int = 0
 

@@ -74,7 +74,8 @@ def uses(db: Database, month: str, levels: Sequence[str], seat_months: bool) -> 
     """What was used in a month, by meter and by what is told of it. `seat_months`: also how many seats there were, each at its
     highest level; `levels` are their names from the lowest on."""
     rows = db.execute(
-        "SELECT meter, class, country, detail, sum(amount) FROM usage WHERE month = ? GROUP BY meter, class, country, detail",
+        "SELECT meter, class, country, detail, sum(amount) FROM usage WHERE month = ?"
+        " GROUP BY meter, class, country, detail HAVING sum(amount) != 0",
         (month,),
     )
     for meter, call_class, country, detail, amount in rows:

@@ -36,23 +36,25 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 class Rated(Struct, frozen=True, kw_only=True):
-    """`lines` in the card's order, without those that nothing was used of. `unpriced`: meter -> millionths. `worth` is the
-    exact sum, `total` the rounded one, in minor units."""
+    """`lines` in the card's order, without those that nothing was used of. `unpriced`: a meter, and where it has prices the
+    attributes that none of them fits, -> millionths. `worth` is the exact sum, `total` the rounded one, in minor units."""
 
     lines: tuple[Line, ...]
-    unpriced: dict[str, int]
+    unpriced: dict[tuple[str, ...], int]
     worth: int
     total: int
 
 
 def rate(rates: Rates, uses: Iterable[Use]) -> Rated:
     pooled: dict[int, int] = {}
-    unpriced: dict[str, int] = {}
+    unpriced: dict[tuple[str, ...], int] = {}
+    priced = {price.meter for price in rates.price}
     conditions = [(price.meter, tuple(price.conditions().items())) for price in rates.price]
     for use in uses:
         place = next((place for place, (meter, asked) in enumerate(conditions) if _fits(use, meter, asked)), None)
         if place is None:
-            unpriced[use.meter] = unpriced.get(use.meter, 0) + use.amount
+            kind = (use.meter, *(use.told.values() if use.meter in priced else ()))
+            unpriced[kind] = unpriced.get(kind, 0) + use.amount
         else:
             pooled[place] = pooled.get(place, 0) + use.amount
     lines = tuple(_line(rates.price[place], quantity) for place, quantity in sorted(pooled.items()))

@@ -4,7 +4,8 @@ from sqlite_utils import Database
 
 from agent.config.tables import Config
 from agent.ledger import usage
-from agent.ledger.snapshot import EstimateView, PriceView
+from agent.ledger.snapshot import EstimateView, PriceView, UnpricedView
+from agent.metering.catalogue import UNITS
 from agent.metering.days import local_day
 from agent.rating.card import QUANTITY_DIGITS, Price, Tier, decimal_text
 from agent.rating.rate import WORTH_DIGITS, Line, rate
@@ -33,7 +34,7 @@ def estimate(db: Database, config: Config, now_ms: int) -> EstimateView | None:
         total=_fixed(rated.total, rates.minor_digits),
         exact=decimal_text(rated.worth, WORTH_DIGITS),
         prices=tuple(_view(line) for line in rated.lines),
-        unpriced={meter: _quantity(amount) for meter, amount in sorted(rated.unpriced.items()) if amount},
+        unpriced=tuple(_unpriced(kind, amount) for kind, amount in sorted(rated.unpriced.items())),
         waiting=standing.waiting,
         from_ms=standing.from_ms if local_day(standing.from_ms, config.site.timezone)[:7] == month else 0,
     )
@@ -50,6 +51,11 @@ def _view(line: Line) -> PriceView:
         price=_in_words(price),
         amount=decimal_text(line.worth, WORTH_DIGITS),
     )
+
+
+def _unpriced(kind: tuple[str, ...], amount: int) -> UnpricedView:
+    meter, *told = kind
+    return UnpricedView(meter=meter, unit=UNITS[meter], only=tuple(told), quantity=_quantity(amount))
 
 
 def _in_words(price: Price) -> str:

@@ -9,8 +9,11 @@ from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from agent.ledger.snapshot import EstimateView, PriceView
+from agent.ledger.snapshot import EstimateView, PriceView, UnpricedView
 from uplink.pages.words import NEVER, clock, coarse, counted, decimal, iso, local, number, span
+
+UNPRICED_SHOWN = 12
+"""In words; `/api/status` has all of them."""
 
 __all__ = [
     "card",
@@ -117,7 +120,7 @@ def card(estimate: EstimateView) -> str:
     return f"rate card {estimate.version} ({estimate.digest})" if estimate.version else f"rate card {estimate.digest}"
 
 
-def priced(price: PriceView) -> str:
+def priced(price: PriceView | UnpricedView) -> str:
     """`voice.minutes (mobile, national)`."""
     return f"{price.meter} ({', '.join(price.only)})" if price.only else price.meter
 
@@ -129,8 +132,9 @@ def estimate_notes(estimate: EstimateView, zone: tzinfo) -> str:
         at = local(estimate.from_ms, zone)
         notes.append(f"Begins on {at.day} {at:%B}, for older events are not kept.")
     if estimate.unpriced:
-        listed = ", ".join(f"{meter} {decimal(quantity)}" for meter, quantity in estimate.unpriced.items())
-        notes.append(f"Without a price: {listed}.")
+        listed = [f"{priced(each)} {decimal(each.quantity)}" for each in estimate.unpriced]
+        more = [f"{len(listed) - UNPRICED_SHOWN} more"] if len(listed) > UNPRICED_SHOWN else []
+        notes.append(f"Without a price: {', '.join([*listed[:UNPRICED_SHOWN], *more])}.")
     if estimate.waiting:
         notes.append(f"{counted(estimate.waiting, 'event')} not counted yet.")
     return " ".join(notes)

@@ -50,7 +50,7 @@ def test_what_the_month_comes_to_is_told_price_by_price() -> None:
         " at graduated: 0.02 up to 1000, 0.0151 above: 116.84375",
         "            seat.month: 112 seat-month at 9.50: 1,064",
         "            fax.pages: 671 page at 0.08: 53.68",
-        "            Begins on 3 November, for older events are not kept. Without a price: call 9,120, feature.use 371."
-        " 12 events not counted yet.",
+        "            Begins on 3 November, for older events are not kept."
+        " Without a price: call 9,120, voice.minutes (local) 371.5. 12 events not counted yet.",
     ]
     assert "estimate" not in status_text(EMPTY)

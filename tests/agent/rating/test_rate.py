@@ -93,7 +93,7 @@ def test_what_a_month_of_an_office_costs() -> None:
     ]
     assert decimal_text(rated.worth, WORTH_DIGITS) == "174.5772"
     assert rated.total == 17458
-    assert rated.unpriced == {"voice.minutes": 300 * UNIT, "call": 912 * UNIT}
+    assert rated.unpriced == {("voice.minutes", "internal"): 300 * UNIT, ("call",): 912 * UNIT}
 
 
 @pytest.mark.parametrize(

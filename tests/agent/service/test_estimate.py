@@ -88,7 +88,10 @@ def test_the_month_is_shown_by_the_card_that_holds_now_and_events_stay_as_they_a
         ("voice.minutes", (), "5", "3", "0.0202"),
     ]
     assert (estimate.exact, estimate.total, estimate.month, estimate.waiting) == ("18.0202", "18.02", "2026-11", 0)
-    assert estimate.unpriced == {"call": "3", "feature.use": "1"}
+    assert [(each.meter, each.unit, each.quantity) for each in estimate.unpriced] == [
+        ("call", "call", "3"),
+        ("feature.use", "use", "1"),
+    ]
     dearer = shown(configured(tmp_path, CARD.replace("4.25", "4.30")))
     assert (dearer.total, dearer.digest == estimate.digest) == ("18.12", False)
     assert stored(config) == events

@@ -11,6 +11,7 @@ from agent.ledger.snapshot import (
     Snapshot,
     SourceView,
     TodayView,
+    UnpricedView,
     UplinkView,
     UploadView,
 )
@@ -127,7 +128,10 @@ ESTIMATE = EstimateView(
         PriceView(meter="seat.month", unit="seat-month", quantity="112", price="9.50", amount="1064"),
         PriceView(meter="fax.pages", unit="page", quantity="671", price="0.08", amount="53.68"),
     ),
-    unpriced={"call": "9120", "feature.use": "371"},
+    unpriced=(
+        UnpricedView(meter="call", unit="call", quantity="9120"),
+        UnpricedView(meter="voice.minutes", unit="min", only=("local",), quantity="371.5"),
+    ),
     waiting=12,
     from_ms=1_793_700_000_000,
 )

@@ -141,5 +141,5 @@ def test_what_the_month_comes_to_is_called_an_estimate_and_names_its_card() -> N
     assert f"voice.minutes (national, mobile) 8,412.5 min 1,000 {tiers} 116.84375" in text
     assert "Total EUR 1,234.50" in text
     assert "Begins on 3 November, for older events are not kept." in text
-    assert "Without a price: call 9,120, feature.use 371. 12 events not counted yet." in text
+    assert "Without a price: call 9,120, voice.minutes (local) 371.5. 12 events not counted yet." in text
     assert "so far" not in read(EMPTY).text

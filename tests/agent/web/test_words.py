@@ -3,8 +3,11 @@
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec import structs
 
+from agent.ledger.snapshot import UnpricedView
 from agent.web import words
+from tests.agent.web.snapshots import ESTIMATE
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON_MS = 1_795_172_400_000
@@ -109,3 +112,10 @@ def test_a_zone_tells_its_distance(zone: str, label: str) -> None:
 
 def test_an_unknown_zone_is_shown_as_utc() -> None:
     assert words.zone_label(NOON_MS, words.zone_of("Not/There")) == "UTC"
+
+
+def test_of_much_without_a_price_the_rest_is_counted() -> None:
+    many = tuple(UnpricedView(meter="call", unit="call", only=(f"c{n}",), quantity="1") for n in range(14))
+    told = words.estimate_notes(structs.replace(ESTIMATE, unpriced=many, from_ms=0, waiting=0), BERLIN)
+    assert told.startswith("Without a price: call (c0) 1, call (c1) 1, ")
+    assert told.endswith(", call (c11) 1, 2 more.")
