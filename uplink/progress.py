@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from uplink import backoff, session
 from uplink.backoff import Backoff
-from uplink.batch import BatchError, Head
-from uplink.outbox import Cursor, Identity, Refusal
+from uplink.batch import Batch, BatchError, Head
+from uplink.outbox import Cursor, Identity, Refusal, UploadLog
 from uplink.packing import Place
 from uplink.problems import CATALOGUE
 from uplink.receipts import Receipted
@@ -67,6 +67,19 @@ class Progress:
         if head.count > 1:
             return session.Cut(events=head.count // 2, lasting=False)
         return session.Withhold(code="too_large", message=str(error))
+
+    async def note(self, batch: Batch, action: session.Action, ms: int) -> None:
+        head = batch.head
+        entry = UploadLog(
+            at_ms=self.shipper.clock_ms(),
+            first=head.first,
+            last=head.last,
+            count=head.count,
+            bytes=len(batch.body),
+            status=_status(action),
+            ms=ms,
+        )
+        await self.outbox.log_upload(self.shipper.name, entry)
 
     async def obey(
         self, head: Head, action: session.Action, answer: bytes = b"", receipt: Receipted | None = None
@@ -187,3 +200,18 @@ class Progress:
             log.info("%s is back", self.shipper.name)
         self.shipper.backoff = state
         await self.outbox.save_backoff(self.shipper.name, backoff.dump(state))
+
+
+def _status(action: session.Action) -> str:
+    """The word for a request in the upload log."""
+    match action:
+        case session.Acknowledge():
+            return "duplicate" if action.duplicate else "acknowledged"
+        case session.Wait():
+            return action.backoff.problem
+        case session.Rewind():
+            return "gap"
+        case session.BeginEpoch():
+            return "conflict"
+        case session.Cut() | session.Withhold():
+            return "refused"

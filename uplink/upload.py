@@ -2,9 +2,9 @@
 
 Laws
 - Batches are sent in the order of their numbers, and their answers are obeyed in that order, whatever comes back first.
-- While a batch is on its way the next is packed, in the hope that it will be wanted. As long as the platform takes what it gets
-  and answers soon, up to IN_FLIGHT_MAX are on their way, so that it works while the site does. Any other answer than a
-  plain 200 to the oldest of them gives up those behind it, and the next one goes alone.
+- While a batch is on its way the next is packed, in the hope that it will be wanted. With each answer that takes all of its
+  batch and comes soon one more may be on its way, up to IN_FLIGHT_MAX, so that the platform works while the site does. After
+  one that comes late the next goes alone; any other gives up what is on its way behind it besides.
 - What was given up is as if its answer was lost: it is sent again, and what the platform has of it by then is recognised.
 """
 
@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from uplink import backoff, clocks, receipts, session, status
 from uplink.batch import Batch, BatchError, Head, stamped
-from uplink.outbox import UploadLog, Waiting
+from uplink.outbox import Waiting
 from uplink.packing import Place, Ready, prepare
 from uplink.progress import Progress
 from uplink.receipts import Receipted, ReceiptInvalid
@@ -68,7 +68,7 @@ class Upload:
         self.progress = progress
         self._flight: deque[_Sent] = deque()
         self._ahead: _Ahead | None = None
-        self._answer_ms = 0
+        self._room = 1
         self._overtaken = 0
 
     @classmethod
@@ -147,14 +147,7 @@ class Upload:
 
     def _in_stride(self) -> bool:
         """Whether one more may be sent before the oldest is answered."""
-        return (
-            self.progress.plain
-            and self._answer_ms <= SOON_MS
-            and self._overtaken < OVERTAKEN_MAX
-            and len(self._flight) < IN_FLIGHT_MAX
-            and not self.shipper.stopping
-            and self.shipper.sends_events()
-        )
+        return len(self._flight) < self._room and not self.shipper.stopping and self.shipper.sends_events()
 
     async def _send(self, ready: Ready) -> None:
         assert isinstance(ready.batch, Batch)
@@ -188,7 +181,6 @@ class Upload:
 
     async def _take_answer(self, sent: _Sent) -> None:
         posted = await sent.posting
-        self._answer_ms = posted.ms
         offset_ms = clocks.offset_ms(posted.outcome, self.shipper.clock_ms())
         if offset_ms is not None:
             self.shipper.note_clock(offset_ms)
@@ -196,9 +188,11 @@ class Upload:
         answer = posted.outcome.body if isinstance(posted.outcome, Answer) else b""
         action, receipt = self._receipted(head, session.decide(head, posted.outcome, self.progress.moment()), answer)
         obeying = self._overtook() if _overtook(sent, action) else self.progress.obey(head, action, answer, receipt)
-        await asyncio.gather(self._note(sent.batch, action), obeying)
+        await asyncio.gather(self.progress.note(sent.batch, action, posted.ms), obeying)
         if not self.progress.plain:
             await self._give_up_flight()
+        goes_well = self.progress.plain and posted.ms <= SOON_MS and self._overtaken < OVERTAKEN_MAX
+        self._room = min(self._room + 1, IN_FLIGHT_MAX) if goes_well else 1
 
     async def _overtook(self) -> None:
         """The one ahead of it was taken meanwhile. If anything is missing all the same, that shows when it goes alone."""
@@ -215,19 +209,6 @@ class Upload:
         except ReceiptInvalid as error:
             return session.wait_slow(head, self.progress.moment(), "receipt_invalid", str(error)), None
 
-    async def _note(self, batch: Batch, action: session.Action) -> None:
-        head = batch.head
-        entry = UploadLog(
-            at_ms=self.shipper.clock_ms(),
-            first=head.first,
-            last=head.last,
-            count=head.count,
-            bytes=len(batch.body),
-            status=_status(action),
-            ms=self._answer_ms,
-        )
-        await self.outbox.log_upload(self.shipper.name, entry)
-
     async def _give_up_flight(self) -> None:
         while self._flight:
             await _cancel(self._flight.pop().posting)
@@ -243,18 +224,3 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
     await asyncio.wait([task])
     if not task.cancelled():
         task.exception()
-
-
-def _status(action: session.Action) -> str:
-    """The word for a request in the upload log."""
-    match action:
-        case session.Acknowledge():
-            return "duplicate" if action.duplicate else "acknowledged"
-        case session.Wait():
-            return action.backoff.problem
-        case session.Rewind():
-            return "gap"
-        case session.BeginEpoch():
-            return "conflict"
-        case session.Cut() | session.Withhold():
-            return "refused"

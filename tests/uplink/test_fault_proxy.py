@@ -171,6 +171,31 @@ async def test_each_fault_has_its_problem_and_costs_nothing(tmp_path: Path, case
         assert await at_the_platform(running, good) == site.ids()
 
 
+BESIDE = (
+    "the request is cut in its body",
+    "the answer is lost",
+    "the answer is cut in its head",
+    "half open",
+    "a 200 of nobody",
+)
+
+
+@pytest.mark.parametrize("case", BESIDE)
+async def test_a_connection_that_fails_beside_another_takes_nothing_of_that_one_and_costs_nothing(
+    tmp_path: Path, case: str
+) -> None:
+    fault, problem = CASES[case]
+    async with office(tmp_path, tls=False) as (site, running, proxy, good):
+        await site.record(100)
+        proxy.faults = [Pass(0.02), fault]
+        assert (await site.upload(proxy.url, good.certificate, 5, timeout_s=0.7)).problem == problem
+        assert proxy.played[:2] == [Pass(0.02), fault]
+        assert await site.acknowledged() == 10
+        assert (await at_the_platform(running, good))[:10] == site.ids()[:10]
+        assert (await site.upload(proxy.url, good.certificate, 5)).problem == ""
+        assert await at_the_platform(running, good) == site.ids()
+
+
 async def test_b2_b15_an_outage_of_three_days_loses_no_hour_though_records_are_kept_for_one(tmp_path: Path) -> None:
     clock = Clock(NOON_MS)
     async with office(tmp_path, tls=False, clock_ms=clock) as (site, running, proxy, good):

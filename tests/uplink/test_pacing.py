@@ -52,6 +52,24 @@ async def test_an_upload_takes_as_long_as_its_line_is_thin_and_its_time_out_allo
         assert await counted_ids(receiver) == outbox.ids()
 
 
+async def test_bodies_that_are_on_their_way_side_by_side_share_the_rate(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    random = Random(1)
+    for _ in range(120):
+        outbox.record(1, padding=random.randbytes(450).hex())
+    async with receiver_at(tmp_path) as receiver:
+        settings = PegcountSettings(url=receiver.url, token=TOKEN, max_kbit_s=640)
+        destination = PegcountHttp(settings, "site-1")
+        shipper = Shipper("platform", outbox, destination, Pace(max_events=4))
+        began_s = time.monotonic()
+        report = await shipper.upload()
+        took_s = time.monotonic() - began_s
+        await destination.close()
+        assert (report.acked, report.batches, report.problem) == (120, 30, "")
+        assert took_s >= report.bytes / 80_000 - BURST_S
+        assert await counted_ids(receiver) == outbox.ids()
+
+
 def test_requests_on_a_thin_line_are_small() -> None:
     assert pacing.bounded(4_194_304, 0) == 4_194_304
     assert pacing.bounded(4_194_304, 64) == 120_000
