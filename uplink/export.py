@@ -136,7 +136,7 @@ class Checked(Struct, frozen=True, kw_only=True):
 
 
 def check(file: BinaryIO, trusted: frozenset[str] = frozenset()) -> Checked:
-    """Read an export to its end. `file` can seek; `trusted` as in `Proof`. Raises Mismatch and OSError."""
+    """Read an export to its end. `file` can seek; `trusted` as in `Proof`. Raises Mismatch, AnotherFormat and OSError."""
     lines = _lines(file)
     title = _title(next(lines, b""))
     proof = Proof(title.site, trusted)
@@ -176,7 +176,26 @@ def _end(proved: Proved) -> End:
     return End(events=proved.events, receipts=proved.receipts, sums=proved.sums)
 
 
+class AnotherFormat(Exception):
+    """An export that another version of the program wrote, in a form that this one does not know."""
+
+
+class _AnyTitle(Struct, frozen=True, tag_field="pegcount", tag="export"):
+    """What the titles of all formats have."""
+
+    program: str
+    format: int
+
+
 def _title(line: bytes) -> Title:
+    try:
+        told = msgspec.json.decode(line, type=_AnyTitle)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        told = None
+    if told and told.format != FORMAT:
+        raise AnotherFormat(
+            f"an export of format {told.format}, written by version {told.program[:64]}; this version reads {FORMAT}"
+        )
     title = _own(line) if line.startswith(_TAG) else None
     if not isinstance(title, Title) or title.format != FORMAT:
         raise Mismatch("the first line", f"an export of format {FORMAT}", line)

@@ -5,14 +5,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from uplink.export import check
+from uplink.export import AnotherFormat, check
 from uplink.proof import Claim
 
 _GZIP = b"\x1f\x8b"
 
 
-class NotOfThisSite(Exception):
-    """The file is of another site, or neither of the two. The message says which."""
+class NotComparable(Exception):
+    """The file is of another site, of another version, or neither of the two. The message says which."""
 
 
 class _Receipt(Struct, frozen=True):
@@ -29,13 +29,16 @@ class _Receipts(Struct, frozen=True):
 
 
 def claims_of(path: Path, site: str, trusted: frozenset[str]) -> list[Claim]:
-    """`trusted`: as in `Proof`, for an export's receipts. Raises OSError, NotOfThisSite, and Mismatch where an export does not
+    """`trusted`: as in `Proof`, for an export's receipts. Raises OSError, NotComparable, and Mismatch where an export does not
     prove itself."""
     with path.open("rb") as file:
         is_export = file.read(2) == _GZIP
         file.seek(0)
         if is_export:
-            proved = check(file, trusted).proved
+            try:
+                proved = check(file, trusted).proved
+            except AnotherFormat as error:
+                raise NotComparable(f"{path}: {error}") from None
             _same(path, proved.site, site)
             return [
                 Claim(by=str(path), epoch=span.epoch, sequence=span.last, chain=span.chain) for span in proved.spans
@@ -49,9 +52,9 @@ def _receipts(path: Path, content: bytes) -> _Receipts:
     try:
         return msgspec.json.decode(content, type=_Receipts)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise NotOfThisSite(f"{path}: neither an export nor receipts of a platform: {error}") from None
+        raise NotComparable(f"{path}: neither an export nor receipts of a platform: {error}") from None
 
 
 def _same(path: Path, found: str, site: str) -> None:
     if found != site:
-        raise NotOfThisSite(f"{path} is of site {found}, not of {site}")
+        raise NotComparable(f"{path} is of site {found}, not of {site}")

@@ -1,11 +1,14 @@
 """`pegcount verify` and `pegcount export`: does the ledger's history prove itself, and a period of it in a file that does."""
 
+import os
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 import msgspec
@@ -111,7 +114,6 @@ def export(since: datetime | None, until: datetime | None, output: Path | None, 
 
     config = loaded(config_path)
     output = output or Path(f"{config.site.id}.jsonl.gz")
-    aside = output.with_name(output.name + ".part")
     period = _period(config, since, until)
     title = exports.Title(
         site=config.site.id,
@@ -120,25 +122,37 @@ def export(since: datetime | None, until: datetime | None, output: Path | None, 
         until_ms=period.until_ms if until else 0,
     )
     try:
-        aside.touch(mode=0o600)  # the numbers of callers are in it
-        with aside.open("wb") as file:
+        with _appearing(output) as file:
             writer, known = exports.Writer(file, title), _enrolled_keys(config)
             writer.keys(known)
             proved = _proved(config, period, writer, frozenset(each.key for each in known), _kept(config))
             writer.end(proved)
-        aside.replace(output)
     except Mismatch as mismatch:
         click.echo(f"pegcount: not exported, for the ledger does not prove itself: {mismatch}", err=True)
         sys.exit(EX_TROUBLE)
     except OSError as error:
         _fail(EX_IOERR, in_words(error))
-    finally:
-        aside.unlink(missing_ok=True)
     click.echo(f"{output}\n{in_lines(proved)}")
+
+
+@contextmanager
+def _appearing(output: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name when it is whole and on the disk, for its owner's eyes: the numbers of callers are in it."""
+    descriptor, name = tempfile.mkstemp(suffix=".part", prefix=f".{output.name}.", dir=output.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(output)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def in_lines(proved: Proved) -> str:
     lines = [f"site {proved.site}: {proved.events:,} events, all hold"]
+    if not proved.spans:
+        lines.append("nothing was recorded in this period, or what was is pruned")
     for span in proved.spans:
         lines.append(f"epoch {span.epoch}: events {span.first} to {span.last}, chain {span.chain.hex()}")
     if proved.receipts:
@@ -169,13 +183,13 @@ def _kept(config: Config) -> list[Claim]:
 
 
 def _claimed(config: Config, path: Path, trusted: frozenset[str]) -> list[Claim]:
-    from agent.cli.against import NotOfThisSite, claims_of
+    from agent.cli.against import NotComparable, claims_of
 
     try:
         return claims_of(path, config.site.id, trusted)
     except OSError as error:
         _fail(EX_NOINPUT, in_words(error))
-    except NotOfThisSite as error:
+    except NotComparable as error:
         _fail(EX_NOINPUT, str(error))
 
 
@@ -192,13 +206,15 @@ def _enrolled_keys(config: Config) -> tuple[PlatformKey, ...]:
 
 
 def _of_export(path: Path, trusted: frozenset[str]) -> Proved:
-    from uplink.export import check
+    from uplink.export import AnotherFormat, check
 
     try:
         with path.open("rb") as file:
             return check(file, trusted).proved
     except OSError as error:
         _fail(EX_NOINPUT, in_words(error))
+    except AnotherFormat as error:
+        _fail(EX_NOINPUT, f"{path}: {error}")
 
 
 def _period(config: Config, since: datetime | None, until: datetime | None) -> "Period":
