@@ -286,6 +286,7 @@ _WHOLE: dict[str, Rule] = {
     "digest_mismatch": _fast("damaged_in_transit"),
     "chain_mismatch": _fast("damaged_in_transit"),
     "cut_body": _fast("damaged_in_transit"),
+    "bad_http": _slow("batch_refused"),
     "bad_head": _slow("batch_refused"),
     "unsupported_type": _slow("batch_refused"),
     "unsupported_encoding": _slow("batch_refused"),

@@ -227,6 +227,7 @@ def test_who_refuses_even_an_empty_batch_moves_nothing(status: int, sent: Head) 
         ("chain_mismatch", "damaged_in_transit"),
         ("cut_body", "damaged_in_transit"),
         ("bad_head", "batch_refused"),
+        ("bad_http", "batch_refused"),
         ("unsupported_encoding", "batch_refused"),
     ],
 )

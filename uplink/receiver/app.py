@@ -27,12 +27,6 @@ from uplink.receiver.seen import Sightings
 from uplink.receiver.storage import Storage
 from uplink.receiver.tokens import Tokens
 
-HEADER_MAX_BYTES = 4096
-"""One header line. A head is about 330 bytes, a token at most 512."""
-HEADERS_MAX = 64
-LINGER_S = 2.0
-"""How long the rest of a refused body is taken in, so that the client comes to read the refusal."""
-
 
 def make_app(
     store: Storage,
@@ -61,17 +55,7 @@ def make_app(
         store, access, clock_ms, gate.limits, guard, metrics.counts, sightings, keys, resending, forwarding.notice
     )
     reading = Reading(store, tokens, clock_ms, metrics, door, forwarding)
-    app = web.Application(
-        middlewares=[guard.middleware()],
-        # The digest is over the encoded body, so aiohttp must not decode it.
-        handler_args={
-            "auto_decompress": False,
-            "max_line_size": HEADER_MAX_BYTES,
-            "max_field_size": HEADER_MAX_BYTES,
-            "max_headers": HEADERS_MAX,
-            "lingering_time": LINGER_S,
-        },
-    )
+    app = web.Application(middlewares=[guard.middleware()])
     app.cleanup_ctx.append(sightings.background)
     app.cleanup_ctx.append(resending.background)
     app.cleanup_ctx.append(forwarding.background)

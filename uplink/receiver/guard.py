@@ -14,6 +14,7 @@ from uplink.receiver.gate import Gate
 from uplink.receiver.problems import problem
 from uplink.receiver.proxies import FIELD, Proxies
 from uplink.receiver.rates import Buckets, address_key
+from uplink.receiver.speaking import SERVER
 from uplink.receiver.storage import ReadElsewhere, StoreUnavailable
 
 
@@ -37,6 +38,7 @@ class Guard:
             self._gate.request_began(transport)
             try:
                 response = await self._answered(request, handler)
+                response.headers["Server"] = SERVER
                 if response.status >= 400 and not request.content.at_eof():
                     # What is left of a refused body is not worth reading.
                     response.force_close()

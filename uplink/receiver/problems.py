@@ -16,6 +16,7 @@ CODES: dict[str, tuple[int, str]] = {
     "token_used": (403, "The enrolment token is used up"),
     "token_expired": (403, "The enrolment token has expired"),
     "bad_request": (400, "The request is none of the contract's"),
+    "bad_http": (400, "This is no HTTP request"),
     "unsupported_type": (415, "Not a CloudEvents batch"),
     "unsupported_encoding": (415, "Only gzip is understood"),
     "length_required": (411, "No Content-Length"),

@@ -4,14 +4,12 @@ Law: it listens on loopback unless told otherwise, and elsewhere it wants TLS: a
 """
 
 import asyncio
-import logging
 import resource
 import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
 from uplink.line import CredentialsUnreadable
@@ -21,6 +19,7 @@ from uplink.receiver.forwarding import Destination
 from uplink.receiver.gate import Gate
 from uplink.receiver.limits import Limits
 from uplink.receiver.proxies import LOOPBACK, Proxies
+from uplink.receiver.speaking import speaking
 from uplink.receiver.storage import Storage
 from uplink.receiver.storage.opening import is_log, open_storage
 from uplink.receiver.tokens import Tokens
@@ -28,7 +27,6 @@ from uplink.uploader import wall_clock_ms
 
 SHUTDOWN_S = 5.0
 """How long requests in flight may take to end."""
-KEEPALIVE_S = 75.0
 BACKLOG = 1024
 """Connections that the kernel holds until they are taken in: a fleet that comes back together."""
 FILES_BESIDES = 256
@@ -139,16 +137,11 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     except CredentialsUnreadable:
         await store.close()
         raise
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        logger=_http_log(),
-        keepalive_timeout=KEEPALIVE_S,
-        shutdown_timeout=SHUTDOWN_S,
-    )
+    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
+    make = speaking(runner)
     try:
-        listener = await _listen(settings, lambda: gate.guest(_protocol_of(runner)))
+        listener = await _listen(settings, lambda: gate.guest(make))
     except OSError:
         await runner.cleanup()
         await store.close()
@@ -163,11 +156,6 @@ async def _listen(settings: ReceiverSettings, make: Callable[[], asyncio.Protoco
     return await asyncio.get_running_loop().create_server(make, settings.host, settings.port, backlog=BACKLOG)
 
 
-def _protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
-    assert runner.server is not None
-    return runner.server
-
-
 def _allow_files(connections: int) -> None:
     """Each connection is an open file; services begin with 1,024 of them."""
     wanted = connections + FILES_BESIDES
@@ -175,11 +163,3 @@ def _allow_files(connections: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
-
-
-def _http_log() -> logging.Logger:
-    """What is no HTTP is answered with 400 and not logged: whoever likes could fill the log with it."""
-    http_log = logging.getLogger("uplink.receiver.http")
-    if not http_log.filters:
-        http_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
-    return http_log

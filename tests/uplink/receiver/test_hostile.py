@@ -111,6 +111,40 @@ async def test_a_second_head_is_waited_for_no_longer_but_silence_between_two_is_
         assert await turned_away(receiver) == {"head": 1}
 
 
+NO_HTTP = {
+    "garbage": b"\x00\x01\x02" * 100 + b"\r\n\r\n",
+    "a method of nobody": b"FROB /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a long path": b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a long header": GET.replace(b"Host", b"X: " + b"a" * 1_000_000 + b"\r\nHost"),
+    "many headers": GET.replace(b"Host", b"X: 1\r\n" * 100 + b"Host"),
+    "two lengths": GET.replace(b"Host", b"Content-Length: 1\r\nContent-Length: 2\r\nHost"),
+    "behind a good one": GET + b"GARBAGE\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("what", NO_HTTP)
+async def test_what_is_no_http_gets_a_problem_document_and_no_line_in_the_log(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with limited(tmp_path) as receiver:
+        stream = await connect(receiver)
+        stream[1].write(NO_HTTP[what])
+        answer = await whole(stream)
+    top, _, document = answer.rpartition(b"\r\n\r\n")
+    assert b" 400 Bad Request" in top
+    assert b"Content-Type: application/problem+json" in top
+    assert b"aiohttp" not in top
+    assert json.loads(document)["code"] == "bad_http"
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+async def test_no_answer_names_what_the_receiver_is_made_with(tmp_path: Path) -> None:
+    async with limited(tmp_path) as receiver, aiohttp.ClientSession() as session:
+        for path in ("/healthz", "/v1/sites", "/nothing", "/fleet/login"):
+            async with session.get(receiver.url + path) as response:
+                assert response.headers["Server"] == "pegcount"
+
+
 @asynccontextmanager
 async def limited_with_tls(folder: Path, **limits: Any) -> AsyncIterator[tuple[RunningReceiver, ssl.SSLContext]]:
     """And what an honest client trusts."""
