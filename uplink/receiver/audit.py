@@ -7,6 +7,7 @@ Laws
 - The first thing that does not fit ends it (`uplink.proof.Mismatch`).
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
@@ -109,9 +110,9 @@ async def _audited(store: Auditable, site: str, states: list[EpochState]) -> Tal
         end = await _next(ends, walk)
         async for page in _history(store, site, state):
             elsewhere = await _elsewhere(store, site, state.epoch, page, alone=len(states) == 1)
-            for row in page:
+            for row, seen in zip(page, await asyncio.to_thread(walk.seen, page), strict=True):
                 at_end = end is not None and end.last == row.seq
-                walk.take(row, end if at_end else None, row.id in elsewhere)
+                walk.take(row, seen, end if at_end else None, row.id in elsewhere)
                 if at_end:
                     end = await _next(ends, walk)
         walk.finish()

@@ -8,6 +8,7 @@ Laws
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from decimal import Decimal
 
 from uplink.events import CHAIN_START, chain_next
@@ -43,8 +44,8 @@ class Tally:
 
 
 class Walk:
-    """Give it the rows in the order of their numbers, each with the batch that ended there and with whether another epoch of
-    the site has counted its id; then `finish`. Each call raises Mismatch."""
+    """Give it the rows in the order of their numbers, each with what its bytes say (`seen`), the batch that ended there, and
+    whether another epoch of the site has counted its id; then `finish`. Each call but `seen` raises Mismatch."""
 
     def __init__(self, site: str, state: EpochState, tally: Tally) -> None:
         self._place = Place(site, state.epoch)
@@ -57,7 +58,25 @@ class Walk:
         self._counts = {COUNTED: 0, KNOWN: 0, REJECTED: 0}
         self._doubt: Mismatch | None = None
 
-    def take(self, row: HeldRow, end: Booked | None, elsewhere: bool) -> None:
+    def seen(self, rows: Sequence[HeldRow]) -> list[Screened]:
+        """What the bytes of each row say. Rows that follow each other are screened together, at a third of the cost."""
+        bodies = [row.body for row in rows]
+        if all(bodies) and rows[-1].seq - rows[0].seq == len(rows) - 1:
+            found = screen(self._place, rows[0].seq, bodies)
+        else:
+            found = [seen for row in rows for seen in screen(self._place, row.seq, [row.body])]
+        return [self._as_stored(row, seen) for row, seen in zip(rows, found, strict=True)]
+
+    def _as_stored(self, row: HeldRow, seen: Screened) -> Screened:
+        """What has no bytes was withheld, and what was refused for a reason that is none today is stored as refused."""
+        if not row.body:
+            return Screened(row.seq, b"", refused=row.code or "withheld")
+        if is_outgrown(row) and not seen.refused:
+            self._tally.outgrown += 1
+            return Screened(row.seq, row.body, refused=row.code)
+        return seen
+
+    def take(self, row: HeldRow, seen: Screened, end: Booked | None, elsewhere: bool) -> None:
         self._sequence += 1
         if row.seq != self._sequence:
             raise self._mismatch("the next event", self._sequence, row.seq)
@@ -67,7 +86,7 @@ class Walk:
             raise self._mismatch("the event", "its bytes", "nothing")
         else:  # withheld at the site, which stated its place in the chain alone
             self._chain = end.chain
-        self._doubt = self._doubt or self._compared(row, elsewhere)
+        self._doubt = self._doubt or self._compared(row, seen, elsewhere)
         if end:
             self._end(end)
 
@@ -87,11 +106,10 @@ class Walk:
             raise self._mismatch("the first event of the batch", self._began, end.first)
         self._began = end.last + 1
 
-    def _compared(self, held: HeldRow, elsewhere: bool) -> Mismatch | None:
+    def _compared(self, held: HeldRow, seen: Screened, elsewhere: bool) -> Mismatch | None:
         """The first column that says something else than the bytes."""
         if held.site != self._place.site:
             return self._mismatch("the column site", self._place.site, held.site, "site")
-        seen = self._seen(held)
         status = REJECTED if seen.refused else KNOWN if elsewhere else COUNTED
         self._counts[status] += 1
         if status == COUNTED:
@@ -100,16 +118,6 @@ class Walk:
         return (
             self._mismatch(f"the column {found.column}", found.expected, found.found, found.column) if found else None
         )
-
-    def _seen(self, row: HeldRow) -> Screened:
-        """What the bytes say. What was refused for a reason that is none today is stored as nothing but bytes."""
-        if not row.body:
-            return Screened(row.seq, b"", refused=row.code or "withheld")
-        (seen,) = screen(self._place, row.seq, [row.body])
-        if is_outgrown(row) and not seen.refused:
-            self._tally.outgrown += 1
-            return Screened(row.seq, row.body, refused=row.code)
-        return seen
 
     def beyond(self, rows: list[HeldRow]) -> None:
         """What stands behind the last event. It may have come meanwhile."""

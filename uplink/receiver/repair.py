@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
+from msgspec import Struct
 
 from uplink.events import CHAIN_START
 from uplink.receiver import acts
@@ -25,6 +26,8 @@ from uplink.receiver.storage.reckoning import Exemption, reckon
 
 log = logging.getLogger(__name__)
 
+PAGE = 200
+"""Batches read at once: of sites that upload every few seconds, some thousand lie within SPAN_MAX."""
 WHO = "the site, asked again"
 
 
@@ -48,15 +51,21 @@ async def append(store: Store, incoming: Incoming, documents: Documents) -> Appe
     if state is None or head.lost or not head.first <= min(head.last, state.acked_through):
         return await store.append(incoming)
     mended = await _mend(store, state, incoming, alone=len(states) == 1)
-    if mended is None:
-        return await store.append(incoming)
     if isinstance(mended, Gap | Conflict):
         return Appended(placement=mended, acked_through=state.acked_through)
-    if mended:
-        await _note(documents, incoming, mended)
-    if head.last > state.acked_through:
-        return msgspec.structs.replace(await store.append(incoming), mended=mended)
-    return Appended(placement=Duplicate(), acked_through=head.last, mended=mended)
+    if mended.rows:
+        await _note(documents, incoming, mended.rows)
+    if mended.whole:
+        return msgspec.structs.replace(await store.append(incoming), mended=mended.rows)
+    return Appended(placement=Duplicate(), acked_through=head.last, mended=mended.rows)
+
+
+class _Mended(Struct, frozen=True):
+    """So many rows were written. `whole`: the store has the batch now, as far as it ever had, or cannot be mended further;
+    else what is behind the last known chain value waits."""
+
+    rows: int
+    whole: bool = True
 
 
 async def _note(documents: Documents, incoming: Incoming, mended: int) -> None:
@@ -66,12 +75,11 @@ async def _note(documents: Documents, incoming: Incoming, mended: int) -> None:
     await acts.note(documents, Act(site=incoming.site, at_ms=incoming.now_ms, who=WHO, what="mended", detail=detail))
 
 
-async def _mend(store: Mendable, state: EpochState, incoming: Incoming, *, alone: bool) -> int | Gap | Conflict | None:
-    """How many rows were written; None where the store lacks too many chain values to prove anything."""
+async def _mend(store: Mendable, state: EpochState, incoming: Incoming, *, alone: bool) -> _Mended | Gap | Conflict:
     head, site = incoming.head, incoming.site
     anchors = await _anchors(store, state, incoming)
     if anchors is None:
-        return None
+        return _Mended(0)
     last = min(head.last, state.acked_through)
     held = await _held(store, site, head.epoch, anchors.start, last)
     bodies = [event.body for event in incoming.events]
@@ -82,15 +90,16 @@ async def _mend(store: Mendable, state: EpochState, incoming: Incoming, *, alone
         return proved
     written = await _write(store, incoming, proved, held, alone=alone)
     await _keep_waiting(store, site, head.epoch, proved, was=waiting)
-    return written
+    return _Mended(written, whole=not proved.waiting)
 
 
 async def _anchors(store: Mendable, state: EpochState, incoming: Incoming) -> Anchors | None:
+    """None where the store lacks too many chain values to prove anything, or the site said that these events are lost."""
     head = incoming.head
     after = max(0, head.first - 1 - SPAN_MAX)
     known = {0: CHAIN_START}
     last = min(head.last, state.acked_through)
-    while page := await store.batches(incoming.site, head.epoch, after, SPAN_MAX):
+    while page := await store.batches(incoming.site, head.epoch, after, PAGE):
         if any(each.lost and each.last >= head.first and each.first <= last for each in page):
             return None
         known |= {each.last: each.chain for each in page if each.last <= last}
