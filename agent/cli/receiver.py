@@ -90,9 +90,9 @@ def receiver(
     Each option can be given in the environment: `--max-events` as `PEGCOUNT_RECEIVER_MAX_EVENTS`, several
     values apart by spaces.
 
-    Prints its address when it is ready. Listens beyond this machine only with TLS, or behind a proxy that has it. Ends
-    with 78 where an option or the token file is wrong, with 69 where the address is taken, and with 74 where the store
-    cannot be used.
+    Prints its address when it is ready. At SIGHUP it reads its certificates anew. Listens beyond this machine only
+    with TLS, or behind a proxy that has it. Ends with 78 where an option or the token file is wrong, with 69 where
+    the address is taken, and with 74 where the store cannot be used.
     """
     from agent.cli.logs import start_logging
     from agent.garbage import collect_seldom
@@ -193,6 +193,7 @@ async def _run(settings: ReceiverSettings) -> int:
     except OSError as error:
         click.echo(f"pegcount receiver: cannot listen at {settings.host}:{settings.port}: {in_words(error)}", err=True)
         return EX_UNAVAILABLE
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, running.renew)
     click.echo(f"receiving at {running.url}")
     sys.stdout.flush()
     await stopping.wait()

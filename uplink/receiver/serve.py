@@ -4,6 +4,7 @@ Law: it listens on loopback unless told otherwise, and elsewhere it wants TLS: a
 """
 
 import asyncio
+import logging
 import resource
 import ssl
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from uplink.receiver.storage import Storage
 from uplink.receiver.storage.opening import is_log, open_storage
 from uplink.receiver.tokens import Tokens
 from uplink.uploader import wall_clock_ms
+
+log = logging.getLogger(__name__)
 
 SHUTDOWN_S = 5.0
 """How long requests in flight may take to end."""
@@ -101,12 +104,31 @@ def _is_loopback(host: str) -> bool:
 class RunningReceiver:
     """A receiver that listens. `url` is its address."""
 
-    def __init__(self, runner: web.AppRunner, listener: asyncio.Server, gate: Gate, store: Storage, url: str) -> None:
+    def __init__(
+        self,
+        settings: ReceiverSettings,
+        runner: web.AppRunner,
+        listener: asyncio.Server,
+        gate: Gate,
+        store: Storage,
+        url: str,
+    ) -> None:
         self.url = url
+        self._settings = settings
         self.store = store
         self._gate = gate
         self._runner = runner
         self._listener = listener
+
+    def renew(self) -> None:
+        """Connections that come from now on are shown the certificate as its files are now; where those cannot be used, the one
+        before."""
+        try:
+            self._gate.tls = self._settings.tls()
+        except (OSError, ValueError) as error:
+            log.error("the certificate is not taken up, the one before is shown: %s", error)
+        else:
+            log.info("certificates are read anew")
 
     async def close(self) -> None:
         """Requests in flight are answered first; then the store is closed."""
@@ -148,7 +170,7 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
         raise
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     port = listener.sockets[0].getsockname()[1]
-    return RunningReceiver(runner, listener, gate, store, f"{'https' if tls else 'http'}://{host}:{port}")
+    return RunningReceiver(settings, runner, listener, gate, store, f"{'https' if tls else 'http'}://{host}:{port}")
 
 
 async def _listen(settings: ReceiverSettings, make: Callable[[], asyncio.Protocol]) -> asyncio.Server:

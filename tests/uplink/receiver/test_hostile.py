@@ -182,6 +182,29 @@ async def test_a_tls_handshake_that_does_not_come_is_given_up(tmp_path: Path) ->
         assert "pegcount_receiver_connections 1" in metrics
 
 
+async def test_a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_never(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with limited_with_tls(tmp_path) as (receiver, trusted):
+        certificate = Path(receiver._settings.certificate)
+        before = certificate.read_bytes()
+        certificate.write_bytes(b"half a cert")
+        receiver.renew()
+        await asked_by_tls(receiver, trusted, "/healthz", "127.0.0.1")
+        assert "the one before is shown" in caplog.text
+        (tmp_path / "new").mkdir()
+        renewed = Authority(tmp_path / "new")
+        issued = renewed.issue("server")
+        certificate.write_bytes(issued.certificate.read_bytes())
+        Path(receiver._settings.key).write_bytes(issued.key.read_bytes())
+        receiver.renew()
+        trusts_new = ssl.create_default_context(cafile=str(renewed.ca_file))
+        await asked_by_tls(receiver, trusts_new, "/healthz", "127.0.0.1")
+        assert issued.certificate.read_bytes() != before
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await asked_by_tls(receiver, trusted, "/healthz", "127.0.0.1")
+
+
 async def test_connections_are_counted_before_their_handshake(tmp_path: Path) -> None:
     """Or whoever opens them and says nothing could have as many as there are, each with buffers of its own."""
     async with limited_with_tls(tmp_path, connections_per_address=3) as (receiver, trusted):

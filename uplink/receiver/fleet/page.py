@@ -128,7 +128,7 @@ def problems_page(frame: Frame, roster: Roster, meanings: Meanings) -> str:
 
 
 def site_page(frame: Frame, site: SiteDay, verdict: Verdict, meanings: Meanings) -> str:
-    day = date.fromisoformat(site.day)
+    day, today = date.fromisoformat(site.day), words.day_of(frame.now_ms)
     return _render(
         "site.html",
         frame,
@@ -137,8 +137,9 @@ def site_page(frame: Frame, site: SiteDay, verdict: Verdict, meanings: Meanings)
         meanings=meanings,
         chart=chart(site.calls),
         link=_link(site.known),
+        today=today,
         before=day - timedelta(days=1),
-        after=day + timedelta(days=1) if site.day < words.day_of(frame.now_ms) else "",
+        after=day + timedelta(days=1) if site.day < today else "",
         can_resend=any(each.acked_through for each in site.epochs),
     )
 
