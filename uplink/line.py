@@ -7,7 +7,8 @@ Laws
   secret is sent to this machine itself only, unless `allow_http` says otherwise.
 - A body goes out no faster than `max_kbit_s`, and the time that this takes is not counted as waiting for the answer.
 - An answer is read up to ANSWER_MAX_BYTES, uncompressed, and no further.
-- Checking settings opens no file; `HttpLine` opens those that they name, and raises CredentialsUnreadable.
+- Checking settings opens no file; `HttpLine` opens those that they name, and raises CredentialsUnreadable. Certificates that
+  were renewed are shown from the next connection on.
 """
 
 import base64
@@ -24,6 +25,8 @@ from msgspec import Meta, Struct
 
 from uplink.failures import failure
 from uplink.pacing import Bucket, bytes_s, paced
+from uplink.renewed import CredentialsUnreadable as CredentialsUnreadable
+from uplink.renewed import Renewed
 from uplink.session import ANSWER_MAX_BYTES, Answer, Failure
 
 CONNECT_TIMEOUT_S = 10.0
@@ -111,10 +114,6 @@ def _has_a_port(parts: SplitResult) -> bool:
         return False
 
 
-class CredentialsUnreadable(Exception):
-    """A file that the settings name cannot be read, or does not hold what it should. The message says why."""
-
-
 def first_line(path: str) -> str:
     """The first line of a file of secrets, without the mark that editors of Windows put before it. Raises
     CredentialsUnreadable."""
@@ -136,7 +135,8 @@ class HttpLine:
 
     def __init__(self, settings: LineSettings) -> None:
         self.settings = settings
-        self._trust = _trust(settings)
+        files = (settings.ca_file, settings.certificate, settings.key_file)
+        self._trust = Renewed(files, lambda: _trust(settings))
         self._for_proxy = _for_proxy(settings)
         self._bucket = Bucket(bytes_s(settings.max_kbit_s)) if settings.max_kbit_s else None
         self._session: aiohttp.ClientSession | None = None
@@ -171,7 +171,7 @@ class HttpLine:
             allow_redirects=False,
             proxy=self.settings.proxy or None,
             proxy_headers=self._for_proxy,
-            ssl=self._trust,
+            ssl=self._trust.current(),
         )
         async with request as response:
             read = await _bounded(response.content)

@@ -145,7 +145,7 @@ KEYS: dict[str, str] = {
         "`auto` takes the token where there is one, else the key, else the certificate."
     ),
     "uplink.token": "The bearer token, where the machine is not enrolled. Better in a file of its own: `token_file`.",
-    "uplink.token_file": "A file whose first line is the token. Read at the start; never shown.",
+    "uplink.token_file": "A file whose first line is the token. Read again when it is another one; never shown.",
     "uplink.interval_s": "Seconds from one upload to the next.",
     "uplink.cron": "Five fields as in crontab(5) (0 and 7 are Sunday), in the site's time zone, instead of `interval_s`.",
     "uplink.stream": "Besides, upload within a second of whatever is new. Regular uploads then are heartbeats, mostly.",
@@ -163,7 +163,7 @@ KEYS: dict[str, str] = {
     "uplink.proxy_auth_file": "A file whose first line is `user:password` for the proxy.",
     "uplink.ca_file": "Authorities (PEM) that may vouch for the platform's certificate, instead of this machine's.",
     "uplink.pin": "SHA-256 of the one certificate that is trusted, instead of any authority: 64 hexadecimal digits.",
-    "uplink.certificate": "This machine's own certificate (PEM), for platforms that ask for one.",
+    "uplink.certificate": "This machine's own certificate (PEM), for platforms that ask for one. A renewed one is taken up.",
     "uplink.key_file": "The private key of `certificate`.",
     "destination.name": "Name of the destination, unique in this file; how far it is stands under it.",
     "destination.kind": "What it is.",

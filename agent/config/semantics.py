@@ -128,14 +128,13 @@ def _feature(code: str, path: Path) -> Iterator[Fault]:
 
 def _speaker(uplink: PegcountSettings, ledger: Ledger) -> Iterator[Fault]:
     """Whether there is anything by which the platform knows this machine, and one thing only."""
-    has_token = bool(uplink.token or uplink.token_file)
     enrolled = _is_enrolled(ledger)
     message = ""
     if uplink.auth == "key" and enrolled is False:
         message, hint = 'auth is "key", and this machine is not enrolled', "pegcount enrol URL --token-file FILE"
-    elif uplink.auth == "auto" and not has_token and not uplink.certificate and enrolled is False:
+    elif uplink.auth == "auto" and not uplink.has_token and not uplink.certificate and enrolled is False:
         message, hint = "has no token, and this machine is not enrolled", "pegcount enrol URL --token-file FILE"
-    elif uplink.auth == "auto" and has_token and enrolled:
+    elif uplink.auth == "auto" and uplink.has_token and enrolled:
         message, hint = "has a token, which goes before the key of the enrolment", 'take it out, and say auth = "key"'
     if message:
         yield Fault(path=("uplink",), severity="warning", message=f"`[uplink]` {message}", hint=hint, at="key")

@@ -23,6 +23,7 @@ from uplink.enrolment import PLATFORM_KEYS_PATH, PlatformKeysTold
 from uplink.identity import signature
 from uplink.line import CredentialsUnreadable, HttpLine, LineSettings, first_line
 from uplink.receipts import Receipt
+from uplink.renewed import Renewed
 from uplink.session import Answer, Failure
 from uplink.speaker import Speaker, as_site
 
@@ -44,13 +45,16 @@ class PegcountSettings(LineSettings, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("token and token_file exclude each other")
         if not self.token.isascii() or not self.token.isprintable():
             raise ValueError("token must be printable ASCII")
-        has_token = bool(self.token or self.token_file)
-        if self.auth in ("key", "certificate") and has_token:
+        if self.auth in ("key", "certificate") and self.has_token:
             raise ValueError(f'auth is "{self.auth}", and there is a token besides: take one of them out')
-        if self.auth == "token" and not has_token:
+        if self.auth == "token" and not self.has_token:
             raise ValueError('auth is "token", and there is neither token nor token_file')
         if self.auth == "certificate" and not self.certificate:
             raise ValueError('auth is "certificate", and there is none')
+
+    @property
+    def has_token(self) -> bool:
+        return bool(self.token or self.token_file)
 
     def secret(self) -> str:
         """The token, or nothing. Raises CredentialsUnreadable."""
@@ -68,8 +72,8 @@ class _Beside(Struct, frozen=True):
 
 class PegcountHttp:
     """`site` is the id under which the platform knows this site, `folder` holds who this machine is, if it is enrolled
-    (`uplink.identity`). The files that the settings name are read here, so that a token that was renewed is taken at the next
-    start. Raises CredentialsUnreadable."""
+    (`uplink.identity`). The files that the settings name are read here, and again when they were renewed. Raises
+    CredentialsUnreadable and EnrolledElsewhere."""
 
     def __init__(self, settings: PegcountSettings, site: str, folder: Path | None = None) -> None:
         self.settings = settings
@@ -77,17 +81,16 @@ class PegcountHttp:
         self.target = f"{base}/v1/sites/{site}/batches"
         self._policy = f"{base}/v1/sites/{site}/policy"
         self._keys = base + PLATFORM_KEYS_PATH
-        token = settings.secret()
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._speaker = _speaker(settings, site, folder, bool(token))
-        if not (token or self._speaker or settings.certificate):
+        self._token = Renewed([settings.token_file], settings.secret)
+        self._speaker = _speaker(settings, site, folder)
+        if not (self._token.current() or self._speaker or settings.certificate):
             raise CredentialsUnreadable("[uplink] has no token, and this machine is not enrolled: pegcount enrol")
         self.platform_keys: Mapping[str, bytes] = self._speaker.platform_keys if self._speaker else {}
         self._line = HttpLine(settings)
 
     async def post(self, batch: Batch) -> Answer | Failure:
         while True:
-            headers = self._signed("POST", self.target, self._headers | batch.headers)
+            headers = self._signed("POST", self.target, batch.headers)
             answer = await self._line.post(self.target, batch.body, headers)
             if self._speaker is None or isinstance(answer, Failure):
                 return answer
@@ -97,14 +100,16 @@ class PegcountHttp:
 
     async def policy(self, seen: str) -> Answer | Failure:
         """The site's policy, unless it is the one whose SHA-256 is `seen`."""
-        headers = self._headers | {DIGEST_FIELD: digest_field(b"")} | ({"If-None-Match": f'"{seen}"'} if seen else {})
+        headers = {DIGEST_FIELD: digest_field(b"")} | ({"If-None-Match": f'"{seen}"'} if seen else {})
         return await self._line.request("GET", self._policy, b"", self._signed("GET", self._policy, headers))
 
     async def close(self) -> None:
         await self._line.close()
 
     def _signed(self, method: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
-        """By the key that is this machine's now, if it speaks by one."""
+        """By the key or with the token that is this machine's now, if it speaks by one."""
+        if token := self._token.current():
+            return {"Authorization": f"Bearer {token}", **headers}
         if self._speaker is None:
             return dict(headers)
         return {**headers, **signature(self._speaker.refresh().key, method, url, headers)}
@@ -131,14 +136,14 @@ class PegcountHttp:
             await speaker.learn(told.keys)
 
 
-def _speaker(settings: PegcountSettings, site: str, folder: Path | None, has_token: bool) -> Speaker | None:
+def _speaker(settings: PegcountSettings, site: str, folder: Path | None) -> Speaker | None:
     """The enrolled machine, where it is its key that speaks. Raises CredentialsUnreadable."""
     if settings.auth in ("token", "certificate"):
         return None
     if folder and settings.auth == "auto" and identity.is_half(folder):
         hint = "enrol this machine again (pegcount enrol), or say by auth what else shall speak"
         raise CredentialsUnreadable(f"{folder} holds a key and no enrolment: {hint}")
-    speaker = as_site(folder, site) if folder and not has_token else None
+    speaker = as_site(folder, site) if folder and not settings.has_token else None
     if settings.auth == "key" and speaker is None:
         raise CredentialsUnreadable('[uplink] auth is "key", and this machine is not enrolled: pegcount enrol')
     return speaker
