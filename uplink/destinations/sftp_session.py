@@ -29,6 +29,10 @@ asyncssh.set_sftp_log_level(logging.ERROR)
 NO_KEYS: tuple[list[Any], ...] = ([], [], [], [], [], [], [])
 """A table of known hosts that knows none. (An empty text would stand for ~/.ssh/known_hosts.)"""
 
+OTHER_KINDS = "+ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256"
+"""Kinds of keys that a server may show besides those that are known of it: so that a changed key is seen as one, where the
+server would hang up, for there is no kind in common."""
+
 
 class _Client(asyncssh.SSHClient):
     """Asked for a key that no table of known hosts has. Remembers what it was."""
@@ -90,6 +94,7 @@ def login_of(settings: SftpSettings) -> Login:
         "password": first_line(settings.password_file) if settings.password_file else None,
         "client_keys": keys,
         "known_hosts": known,
+        "server_host_key_algs": OTHER_KINDS,
         "login_timeout": 0,
         "utf8_decode_errors": "replace",
         "config": None,

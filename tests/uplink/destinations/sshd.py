@@ -21,9 +21,9 @@ START_S = 10.0
 needs_sshd = pytest.mark.skipif(not SSHD.exists(), reason="needs Debian's openssh-server")
 
 
-def new_key(path: Path) -> Path:
+def new_key(path: Path, kind: str = "ed25519") -> Path:
     path.unlink(missing_ok=True)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path], check=True)
     return path
 
 

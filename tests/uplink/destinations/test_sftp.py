@@ -24,8 +24,10 @@ from tests.uplink.fault_proxy import End, FaultProxy, Line, Say, Swallow, fault_
 from tests.uplink.feed import MemoryFeed
 from tests.uplink.platform import Clock
 from uplink.destinations import TAKERS, sftp_folder
+from uplink.destinations.file_forms import FileName, Shape
 from uplink.destinations.sftp import SftpSettings
-from uplink.destinations.sftp_session import unusable
+from uplink.destinations.sftp_folder import SftpFolder
+from uplink.destinations.sftp_session import Session, unusable
 from uplink.forwarder import Forwarder
 from uplink.line import CredentialsUnreadable
 from uplink.taker import Names, event_of
@@ -214,6 +216,43 @@ async def test_agents_that_are_killed_between_writing_and_renaming_leave_every_e
     assert sorted(ids(out)) == sorted(made)
 
 
+async def test_an_attempt_that_was_cut_off_and_goes_on_later_gives_a_name_to_nothing(sshd: Sshd, out: Path) -> None:
+    """As where a line is cut behind the request to rename, and the server comes to it after the next attempt has begun."""
+    feed = recorded(3)
+    late = out / ".site-1.00aa.csv.part"
+    late.write_bytes(content_of(feed))
+    async with forwarding(sshd, out, feed) as loop:
+        assert (await loop.upload()).problem == ""
+    with pytest.raises(FileNotFoundError):
+        late.rename(out / NAME)
+    assert ids(out) == feed.ids()
+
+
+async def test_an_attempt_that_was_cut_off_and_ends_as_the_folder_is_looked_through_is_seen(
+    sshd: Sshd, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = recorded(3)
+    late = out / ".site-1.00aa.csv.part"
+    late.write_bytes(content_of(feed))
+    scan = SftpFolder._scan
+
+    async def scan_as_it_ends(self: SftpFolder, session: Session, since: int) -> tuple[list[FileName], list[str]]:
+        found = await scan(self, session, since)
+        if late.exists():
+            late.rename(out / NAME)
+        return found
+
+    monkeypatch.setattr(SftpFolder, "_scan", scan_as_it_ends)
+    async with forwarding(sshd, out, feed) as loop:
+        report = await loop.upload()
+    assert (report.known, report.problem, shown(out)) == (3, "", [NAME])
+
+
+def content_of(feed: MemoryFeed) -> bytes:
+    events = [event for item in feed.items if (event := event_of(item.position, item.body, Names()))]
+    return Shape("site-1", "csv", False).content(events)
+
+
 async def test_another_sites_leftovers_and_files_are_left_alone(sshd: Sshd, out: Path) -> None:
     theirs = [".site-2.0a.csv.part", NAME.replace("site-1", "site-2"), "notes.csv", ".site-1.0a.jsonl.part"]
     for name in theirs:
@@ -335,6 +374,17 @@ async def test_a_server_that_shows_another_key_is_told_nothing(tmp_path: Path, o
                 async with forwarding(server, out, feed) as again:
                     assert (await again.upload()).problem == ""
                 assert ids(out) == feed.ids()
+
+
+async def test_a_server_that_has_only_keys_of_another_kind_is_told_nothing(tmp_path: Path, out: Path) -> None:
+    feed = recorded(3)
+    server = Sshd(tmp_path)
+    new_key(server.host_key, "ecdsa")
+    with server:
+        async with forwarding(server, out, feed) as loop:
+            assert (await loop.upload()).problem == "host_key"
+        assert "user" not in server.log()
+    assert feed.through == 0
 
 
 async def test_a_server_that_no_line_of_known_hosts_names_is_told_nothing(
