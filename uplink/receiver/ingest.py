@@ -167,7 +167,7 @@ class Ingest:
                     for each in appended.exceptions
                 ],
                 duplicate=isinstance(appended.placement, Duplicate),
-                late=any(each.time_ms < incoming.now_ms - LATE_MS for each in incoming.events if not each.refused),
+                late=_oldest_ms(incoming) < incoming.now_ms - LATE_MS,
                 hints=hints,
             )
         )
@@ -192,6 +192,10 @@ class Ingest:
             self.booked()
         for each in appended.exceptions:
             self.counts.events[each.status] += 1
+
+
+def _oldest_ms(incoming: Incoming) -> int:
+    return min([event.time_ms for event in incoming.events if not event.refused], default=incoming.now_ms)
 
 
 def _open(site: str, request: web.Request, body: bytes, limits: BatchLimits) -> tuple[Head, list[Screened]]:
