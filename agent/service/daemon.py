@@ -260,12 +260,12 @@ def _timing(settings: TimedSettings, site: Site) -> Timing:
 
 
 async def run(config: Config) -> int:
-    """Run the agent until SIGTERM or SIGINT, anew whenever the platform's policy changes or what a destination lacked is there;
-    returns the exit status."""
+    """Run the agent until SIGTERM, SIGINT or SIGHUP, anew whenever the platform's policy changes or what a destination lacked
+    is there; returns the exit status."""
     collect_seldom()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
     policies = PolicyKeeper(config)
     while True:

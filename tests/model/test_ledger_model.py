@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
         return [event_id(SITE.id, "call", "desk", call_key)]
 
 
-TestLedgerAgainstModel = Machine.TestCase
-TestLedgerAgainstModel.settings = settings(
+TestA2A3A5LedgerAgainstModel = Machine.TestCase
+TestA2A3A5LedgerAgainstModel.settings = settings(
     max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -256,15 +256,31 @@ async def test_nothing_listens_there(tmp_path: Path) -> None:
         assert await counted_ids(receiver) == outbox.ids()
 
 
-async def test_b4_a_name_that_does_not_resolve_is_waited_for() -> None:
+async def test_b4_a_name_that_does_not_resolve_is_waited_for_and_all_arrives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, resolve = False, socket.getaddrinfo
+
+    def dns(host: str, *rest: Any, **options: Any) -> Any:
+        if host == "meter.invalid" and not known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve("127.0.0.1" if host == "meter.invalid" else host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", dns)
     outbox = MemoryOutbox()
     outbox.record(5)
-    settings = PegcountSettings(url="https://meter.invalid", token=TOKEN, timeout_s=5)
-    destination = PegcountHttp(settings, outbox.site)
-    shipper = Shipper("platform", outbox, destination, Pace(), Clock())
-    assert (await shipper.upload()).problem == "dns"
-    await destination.close()
-    assert outbox.acked == 0
+    async with receiver_at(tmp_path) as receiver:
+        url = receiver.url.replace("127.0.0.1", "meter.invalid")
+        destination = PegcountHttp(PegcountSettings(url=url, token=TOKEN, allow_http=True, timeout_s=5), outbox.site)
+        shipper = Shipper("platform", outbox, destination, Pace(), Clock())
+        for _ in range(3):
+            assert (await shipper.upload()).problem == "dns"
+            outbox.record(5)
+        assert outbox.acked == 0
+        known = True
+        assert (await shipper.upload()).problem == ""
+        await destination.close()
+        assert await counted_ids(receiver) == outbox.ids()
 
 
 async def test_a_platform_that_never_answers_is_given_up_and_tried_again(tmp_path: Path) -> None:
@@ -350,7 +366,7 @@ async def test_b6_b8_a_crash_between_answer_and_commit_counts_nothing_twice(tmp_
         assert await counted_ids(receiver) == outbox.ids()
 
 
-async def test_c4_a_duplicate_is_a_success(tmp_path: Path) -> None:
+async def test_c4_c11_a_duplicate_is_a_success(tmp_path: Path) -> None:
     outbox = MemoryOutbox()
     outbox.record(5)
     async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:

@@ -73,7 +73,7 @@ def test_the_file_may_be_named_by_the_environment(file: Path) -> None:
     assert "did you mean `log`?" in result.stdout
 
 
-def test_run_with_a_wrong_file_ends_with_78_and_leaves_the_ledger_alone(file: Path, tmp_path: Path) -> None:
+def test_a20_run_with_a_wrong_file_ends_with_78_and_leaves_the_ledger_alone(file: Path, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.db"
     ledger.write_bytes(b"not opened, or this would be moved aside")
     file.write_text(WRONG.format(ledger=ledger))

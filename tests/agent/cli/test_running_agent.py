@@ -1,6 +1,7 @@
 """`status` and `upload` beside a real agent and a real receiver, each a process of its own."""
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -83,6 +84,13 @@ def test_after_a_stop_status_shows_the_ledger_and_ends_with_3(place: Place) -> N
     assert done.status == 3
     assert done.out.startswith("Not running. ")
     assert "2 legs" in done.out
+
+
+def test_a_terminal_that_is_closed_ends_it_in_order(place: Place) -> None:
+    with running("run", "--config", place.config) as process:
+        wait_for_page(place.port, process)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(READ_TIMEOUT_S) == 0
 
 
 def test_a_page_that_is_switched_off_leaves_the_ledgers_word(place: Place) -> None:

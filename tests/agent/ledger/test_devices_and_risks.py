@@ -149,7 +149,7 @@ def test_risks_of_the_last_day_are_shown_by_who_did_what(tmp_path: Path) -> None
     db.close()
 
 
-def test_a_ledger_of_an_earlier_version_is_kept_and_goes_on(tmp_path: Path) -> None:
+def test_a19_a_ledger_of_an_earlier_version_is_kept_and_goes_on(tmp_path: Path) -> None:
     old = Database(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None))
     migrations.apply(old, stop_before="devices_and_risks")
     old.execute("INSERT INTO source (name, kind) VALUES ('desk', 'desk')")

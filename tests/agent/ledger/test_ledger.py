@@ -275,7 +275,7 @@ def test_a_full_disk_stops_intake_loses_nothing_and_goes_on_by_itself(
     ledger.close()
 
 
-def test_at_its_size_limit_the_ledger_waits_but_still_acknowledges(
+def test_a14_at_its_size_limit_the_ledger_waits_drops_nothing_and_still_acknowledges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.ledger.writer.RETRY_S", 0.05)
@@ -302,6 +302,10 @@ def test_at_its_size_limit_the_ledger_waits_but_still_acknowledges(
     asyncio.run(until_full())
     ledger.close()
     assert limit * 0.8 < ledger.path.stat().st_size < limit * 1.5
+    db = open_for_reading(ledger.path)
+    events, first, last = db.execute("SELECT count(*), min(line), max(line) FROM event").fetchone()
+    assert (first, last) == (1, events)  # the oldest are there as well as the newest
+    db.close()
 
 
 def test_a_second_writer_is_refused_before_it_changes_anything(tmp_path: Path) -> None:
@@ -329,7 +333,7 @@ def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a10_commits_are_synced_to_the_disk(tmp_path: Path) -> None:
+def test_a10_a17_commits_are_synced_to_the_disk(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     assert ledger.do(lambda db: db.execute("PRAGMA synchronous").fetchone()[0]).result() == 2
     assert ledger.do(lambda db: db.execute("PRAGMA journal_mode").fetchone()[0]).result() == "wal"

@@ -83,7 +83,7 @@ async def test_lines_become_batches_with_their_checkpoint(path: Path) -> None:
     assert probe.heard_at_ms == T0
 
 
-async def test_a_restart_goes_on_behind_what_is_durable(path: Path) -> None:
+async def test_a2_a_restart_goes_on_behind_what_is_durable(path: Path) -> None:
     path.write_text(f"{line()}\n")
     kept = Kept()
     await run_until_quiet(collector(path), kept)
@@ -104,7 +104,7 @@ async def test_a_checkpoint_of_another_version_means_reading_again(path: Path) -
     assert source.probe().counters["checkpoints_unreadable"] == 1
 
 
-async def test_what_the_sink_did_not_take_comes_again(path: Path) -> None:
+async def test_a2_b5_what_the_sink_did_not_take_comes_again(path: Path) -> None:
     path.write_text(f"{line()}\n")
     kept, source = Kept(), collector(path)
     kept.fail_after = 0

@@ -141,7 +141,7 @@ async def test_after_a_loss_of_the_ledger_the_journal_is_read_again_with_the_sam
     assert after.keys == before.keys
 
 
-async def test_a_checkpoint_of_another_version_costs_no_call(tmp_path: Path, port: Port) -> None:
+async def test_a19_a_checkpoint_of_another_version_costs_no_call(tmp_path: Path, port: Port) -> None:
     sink = Kept()
     async with running(tmp_path, port, sink, b"from long ago") as collector:
         port.send(*beginning(1, START_S), *end(1, START_S), later(START_S))

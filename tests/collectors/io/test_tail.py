@@ -101,7 +101,7 @@ def test_a_pipe_in_place_of_the_file_does_not_hang(path: Path) -> None:
         Tail(path).look()
 
 
-def test_rotation_by_rename_finishes_the_old_file_first(path: Path) -> None:
+def test_b16_rotation_by_rename_finishes_the_old_file_first(path: Path) -> None:
     tail = Tail(path)
     append(path, text(1, 102))
     assert drain(tail) == lines(1, 102)
@@ -175,7 +175,9 @@ def test_copytruncate_while_running(path: Path) -> None:
 
 
 @pytest.mark.parametrize("regrown", [1, 40])
-def test_copytruncate_during_a_stop_whether_or_not_the_file_has_outgrown_the_offset(path: Path, regrown: int) -> None:
+def test_b16_copytruncate_during_a_stop_whether_or_not_the_file_has_outgrown_the_offset(
+    path: Path, regrown: int
+) -> None:
     tail = Tail(path)
     append(path, text(1, 110))
     assert drain(tail) == lines(1, 110)
@@ -197,7 +199,7 @@ def test_a_copy_of_a_file_of_which_hardly_anything_was_read_is_read_from_its_sta
     assert drain(restarted(tail)) == lines(1, 3)
 
 
-def test_equal_beginnings_of_two_generations_are_told_apart_by_what_stands_before_the_offset(path: Path) -> None:
+def test_b16_equal_beginnings_of_two_generations_are_told_apart_by_what_stands_before_the_offset(path: Path) -> None:
     header = b"accountcode,src,dst\n" * 60
     tail = Tail(path)
     append(path, header + text(1, 50))
@@ -254,7 +256,7 @@ def test_a_compressed_rotation_that_was_written_to_after_the_mark_is_a_loss_that
     assert [notice.reason for notice in notices(restarted(tail))] == ["rotated_away"]
 
 
-def test_an_inode_that_is_used_again_is_not_taken_for_the_old_file(path: Path) -> None:
+def test_b16_an_inode_that_is_used_again_is_not_taken_for_the_old_file(path: Path) -> None:
     tail = Tail(path)
     append(path, text(1, 3))
     drain(tail)
@@ -266,7 +268,7 @@ def test_an_inode_that_is_used_again_is_not_taken_for_the_old_file(path: Path) -
     assert drain(Tail(path, reused)) == lines(100, 120)
 
 
-def test_an_offset_beyond_the_end_means_another_file(path: Path) -> None:
+def test_b16_an_offset_beyond_the_end_means_another_file(path: Path) -> None:
     tail = Tail(path)
     append(path, text(1, 30))
     drain(tail)

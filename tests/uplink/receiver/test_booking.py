@@ -84,7 +84,7 @@ async def store(storage: StoragePlace) -> AsyncIterator[Storage]:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_sends)
-async def test_each_id_is_counted_once_and_totals_are_the_sum_of_what_is_counted(
+async def test_c13_each_id_is_counted_once_and_totals_are_the_sum_of_what_is_counted(
     store: Storage, sends: list[tuple[str, int, int]]
 ) -> None:
     site = f"site-{next(sites)}"

@@ -385,7 +385,7 @@ REPORTS = [
 ]
 
 
-def test_rtcp_tells_octets_packets_loss_and_jitter_of_both_ways() -> None:
+def test_c10_rtcp_tells_running_counts_of_octets_packets_and_loss_and_the_last_ones_hold() -> None:
     up, down = watch(call_with(REPORTS), "rtcp").call.media
     assert (up.packets, up.octets, up.lost, up.told_by, up.codec) == (1_000, 160_000, -2, "rtcp", "PCMU")
     assert (down.packets, down.octets, down.lost) == (1_050, 168_000, 10)
