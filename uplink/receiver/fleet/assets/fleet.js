@@ -34,7 +34,7 @@ function turn(rel) {
 }
 
 const KEYS = {
-  "/": () => document.getElementById("q")?.select(),
+  "/": () => { const q = document.getElementById("q"); q?.focus(); q?.select(); },
   j: () => step(1),
   k: () => step(-1),
   n: () => turn("next"),
