@@ -40,6 +40,7 @@ def make_fleet(fleet: "Fleet") -> web.Application:
             web.post("/sites/{site}/resend/withdraw", deeds.post_withdraw),
             web.get("/sites/{site}/keys/{key}/revoke", fleet.get_revoke),
             web.post("/sites/{site}/keys/{key}/revoke", deeds.post_revoke),
+            web.post("/sites/{site}/keys/{key}/rotate", deeds.post_rotate),
             web.get("/login", fleet.get_login),
             web.post("/login", fleet.post_login),
             web.post("/logout", fleet.post_logout),

@@ -73,12 +73,21 @@ class Deeds:
             raise Trouble(404, "No such key", "This site has no key with this id.")
         return key
 
+    async def post_rotate(self, request: web.Request) -> web.Response:
+        site, who, _ = await self._by_admin(request)
+        key = await self.key(request)
+        if key.state not in ("new", "active"):
+            raise Trouble(400, "Not asked", "This key is not in use.")
+        if not key.is_wished_away:
+            await self._agents.wish_another(key.key, self._clock_ms())
+            await self._note(site, who, "rotate", key.key)
+        raise _back_to(site, "keys")
+
     async def post_revoke(self, request: web.Request) -> web.Response:
         site, who, _ = await self._by_admin(request)
         key = await self.key(request)
         if key.state != "revoked":
             await self._agents.change(key.key, "revoked", self._clock_ms())
-            self._gathering.forget()
             await self._note(site, who, "revoke", key.key)
         raise _back_to(site, "keys")
 

@@ -47,6 +47,7 @@ ACT_WORDS = {
     "revoke_certificate": "revoked the client certificate",
     "rotate": "asked for another key in the place of",
     "name": "named it",
+    "mended": "wrote again what was missing here",
 }
 
 

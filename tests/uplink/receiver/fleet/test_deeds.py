@@ -108,6 +108,17 @@ async def test_a_key_is_revoked_after_one_is_asked_once_more(tmp_path: Path) -> 
         assert await noted(receiver) == [("ada", "revoke", "k-1")]
 
 
+async def test_another_key_is_asked_for_once(tmp_path: Path) -> None:
+    async with browsing(tmp_path, keys=[agent("k-1"), agent("k-2", state="retired")]) as (receiver, browser):
+        for _ in range(2):
+            assert await send(browser, f"{PAGE}/keys/k-1/rotate") == (303, f"{PAGE}#keys")
+        assert (await send(browser, f"{PAGE}/keys/k-2/rotate"))[0] == 400
+        _, page = await get(browser, PAGE)
+        assert "another is asked for since" in page
+        assert "Ask for another" not in page
+        assert await noted(receiver) == [("ada", "rotate", "k-1")]
+
+
 async def test_the_key_of_another_site_is_none_here(tmp_path: Path) -> None:
     async with browsing(tmp_path, keys=[agent("k-9", site="site-9")]) as (receiver, browser):
         await sight(receiver.store, sighting("site-9", 1))
@@ -122,6 +133,7 @@ def deeds() -> Iterator[tuple[str, dict[str, str]]]:
     yield f"{PAGE}/resend", {"epoch": "e-1", "from": "1"}
     yield f"{PAGE}/resend/withdraw", {"nothing": ""}
     yield f"{PAGE}/keys/k-1/revoke", {"nothing": ""}
+    yield f"{PAGE}/keys/k-1/rotate", {"nothing": ""}
 
 
 async def test_a_viewer_changes_nothing_and_is_not_shown_how(tmp_path: Path) -> None:
