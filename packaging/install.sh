@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install pegcount as a service on Debian 12 or newer, from a checkout; run it again to upgrade.
 #   packaging/install.sh                       install or upgrade
+#   packaging/install.sh --with EXTRA,EXTRA    also what only some need: postgres, nats, kafka, sftp, parquet; upgrades keep them
 #   packaging/install.sh --uninstall           remove the program; keep ledger, configuration and user
 #   packaging/install.sh --uninstall --purge   remove these too
 #   packaging/install.sh --download FOLDER     fetch all Python packages that an installation needs into FOLDER
@@ -27,7 +28,7 @@ PACKAGES="agent collectors uplink"
 
 say() { echo "pegcount: $*"; }
 die() { echo "pegcount: $*" >&2; exit 1; }
-usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
 
 needs() {
     [ "$(id -u)" = 0 ] || die "must be run by root (sudo packaging/install.sh)"
@@ -61,8 +62,30 @@ pip_install() {  # PYTHON ARGUMENTS...
     "$python_in" -m pip install --quiet --disable-pip-version-check --no-cache-dir "$@"
 }
 
-# What builds the wheel: pinned in the lock of the development tools.
-build_requirements() { awk '/^[^ ]/ { wanted = /^setuptools==/ } wanted' "$CHECKOUT/requirements-dev.lock"; }
+# Of the lock of the development tools, in which everything is pinned, the lines of these packages.
+locked() {  # PACKAGES...
+    awk -v names=" $* " '/^[^ ]/ { split($0, name, /==|\[/); wanted = index(names, " " name[1] " ") } wanted' \
+        "$CHECKOUT/requirements-dev.lock"
+}
+
+build_requirements() { locked setuptools; }
+
+packages_of() {  # EXTRA: what it needs beyond requirements.lock
+    case $1 in
+        postgres) echo asyncpg ;;
+        nats) echo nats-py nkeys pynacl ;;
+        kafka) echo confluent-kafka ;;
+        sftp) echo asyncssh ;;
+        parquet) echo pyarrow ;;
+        *) die "there is no extra $1: it is one of postgres, nats, kafka, sftp, parquet" ;;
+    esac
+}
+
+choose_extras() {  # those that were asked for, or those that the release before had
+    [ -n "$extras" ] || extras=$(cat "$HOME_DIR/current/extras" 2>/dev/null || true)
+    extra_packages=""
+    for extra in $extras; do extra_packages="$extra_packages $(packages_of "$extra")" || exit 1; done
+}
 
 # Building in a copy leaves the checkout as it is.
 build_wheel() {  # FOLDER
@@ -81,9 +104,13 @@ download() {
     trap 'rm -rf "$work"' EXIT
     "$python" -m venv "$work/venv"
     build_requirements >"$work/build.lock"
-    for lock in "$CHECKOUT/requirements.lock" "$work/build.lock"; do
+    choose_extras
+    # shellcheck disable=SC2086  # words are meant
+    locked $extra_packages >"$work/extras.lock"
+    for lock in "$CHECKOUT/requirements.lock" "$work/build.lock" "$work/extras.lock"; do
+        [ -s "$lock" ] || continue
         "$work/venv/bin/python" -m pip download --quiet --disable-pip-version-check --require-hashes --only-binary=:all: \
-            --dest "$folder" -r "$lock"
+            --dest "$folder" --no-deps -r "$lock"
     done
     say "packages for $("$python" --version) are in $folder"
 }
@@ -106,9 +133,18 @@ make_release() {
     "$python" -m venv "$release" &&
         pip_install "$release/bin/python" --require-hashes -r "$CHECKOUT/requirements.lock" &&
         pip_install "$release/bin/python" --no-deps --no-index "$work"/wheel/*.whl &&
+        install_extras &&
         mkdir -p "$release/share/doc/$NAME" &&
         cp -r "$CHECKOUT/docs/." "$CHECKOUT/LICENSE" "$CHECKOUT/CHANGELOG.md" "$release/share/doc/$NAME/" &&
         "$release/bin/pegcount" --version >/dev/null
+}
+
+install_extras() {
+    [ -n "$extras" ] || return 0
+    # shellcheck disable=SC2086  # words are meant
+    locked $extra_packages >"$work/extras.lock" &&
+        pip_install "$release/bin/python" --require-hashes --no-deps -r "$work/extras.lock" &&
+        echo "$extras" >"$release/extras"
 }
 
 check_running_configuration() {
@@ -143,6 +179,7 @@ write_units() {
 
 install_all() {
     find_python
+    choose_extras
     make_users
     install_release
     check_running_configuration
@@ -196,6 +233,7 @@ uninstall() {
 
 action=install_all
 purge=""
+extras=""
 while [ $# -gt 0 ]; do
     case $1 in
         --uninstall) action=uninstall ;;
@@ -204,6 +242,12 @@ while [ $# -gt 0 ]; do
             [ -n "${2:-}" ] || die "--download needs a folder"
             action=download
             folder=$2
+            shift
+            ;;
+        --with)
+            [ -n "${2:-}" ] || die "--with needs extras"
+            extras=$(echo "$2" | tr , ' ')
+            for extra in $extras; do packages_of "$extra" >/dev/null; done
             shift
             ;;
         -h | --help) usage; exit 0 ;;

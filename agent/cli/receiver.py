@@ -11,6 +11,7 @@ import click
 from agent.cli.common import EX_CONFIG, EX_IOERR, EX_UNAVAILABLE, in_words
 from agent.cli.receiver_limits import limits_options
 from agent.config import Log, split_listen
+from uplink.extras import missing
 from uplink.line import CredentialsUnreadable
 from uplink.receiver.fleet.meanings import OF_UPLINK, Meaning, Meanings
 from uplink.receiver.forwarding import read_destinations
@@ -174,7 +175,10 @@ async def _consume(origin: str, into: str, name: str, trim: bool) -> int:
             await stopping.wait()
             if consumer.done():
                 consumer.result()  # it ends by itself for nothing that was foreseen
-    except (StoreUnavailable, ImportError) as error:
+    except ImportError as error:
+        click.echo(f"pegcount receiver: {missing(error, 'nats')}", err=True)
+        return EX_IOERR
+    except StoreUnavailable as error:
         click.echo(f"pegcount receiver: {error}", err=True)
         return EX_IOERR
     return 0

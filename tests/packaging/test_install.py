@@ -4,10 +4,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from agent.config import load
 from collectors.registry import KINDS
@@ -41,12 +44,43 @@ def test_it_wants_root_before_it_does_anything() -> None:
         (["--delete"], "unknown argument: --delete"),
         (["--purge"], "--purge goes with --uninstall"),
         (["--download"], "--download needs a folder"),
+        (["--with"], "--with needs extras"),
+        (["--with", "postgres,oracle"], "there is no extra oracle"),
     ],
 )
 def test_it_refuses_what_it_does_not_know(arguments: list[str], reason: str) -> None:
     refused = run(*arguments)
     assert refused.returncode == 1
     assert reason in refused.stderr
+
+
+def test_the_installer_knows_what_each_extra_needs_and_has_it_pinned() -> None:
+    """Its table is what the packages themselves say that they need, beyond what every installation has."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    table = dict(re.findall(r"^        (\w+)\) echo (.+) ;;$", INSTALLER.read_text(), re.MULTILINE))
+    base = needed(project["dependencies"])
+    assert {extra: set(packages.split()) for extra, packages in table.items()} == {
+        extra: needed(packages) - base for extra, packages in project["optional-dependencies"].items()
+    }
+    pinned = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements-dev.lock").read_text(), re.MULTILINE)
+    assert {package for packages in table.values() for package in packages.split()} <= set(pinned)
+
+
+def needed(requirements: list[str]) -> set[str]:
+    """These packages and what they need, by what is installed here."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    while requirements := [each for each in requirements if each not in seen]:
+        seen.update(requirements)
+        more: list[str] = []
+        for requirement in map(Requirement, requirements):
+            found.add(re.sub(r"[-_.]+", "-", requirement.name).lower())
+            for text in distribution(requirement.name).requires or ():
+                marker = Requirement(text).marker
+                if marker is None or any(marker.evaluate({"extra": extra}) for extra in requirement.extras or {""}):
+                    more.append(text)
+        requirements = more
+    return found
 
 
 def test_the_wheel_holds_every_file_of_the_packages_and_no_test(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from uplink.destinations.file_forms import FileName, FormName, FormUnreadable, Shape
 from uplink.destinations.settings import TakerSettings
+from uplink.extras import missing
 from uplink.line import CredentialsUnreadable
 from uplink.outbox import Refusal
 from uplink.taker import Event, Failed, Limits, Outcome, Taken
@@ -108,4 +109,4 @@ def shape_of(settings: FolderSettings, site: str) -> Shape:
     try:
         return Shape(site, settings.form, settings.compressed)
     except ImportError as error:
-        raise CredentialsUnreadable(f"{error}: install pegcount[{settings.form}]") from None
+        raise CredentialsUnreadable(missing(error, settings.form)) from None

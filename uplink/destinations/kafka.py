@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from uplink.destinations.settings import TakerSettings
+from uplink.extras import missing
 from uplink.line import CredentialsUnreadable
 from uplink.taker import Taker
 
@@ -42,5 +43,5 @@ def open_kafka(settings: KafkaSettings, site: str) -> Taker:
     try:
         from uplink.destinations.kafka_producer import Kafka
     except ImportError as error:
-        raise CredentialsUnreadable(f"{error}: install pegcount[kafka]") from None
+        raise CredentialsUnreadable(missing(error, "kafka")) from None
     return Kafka(settings)

@@ -10,6 +10,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from uplink.destinations.settings import TakerSettings
+from uplink.extras import missing
 from uplink.line import CredentialsUnreadable
 from uplink.nats_login import NatsLogin
 from uplink.taker import Event, Taker
@@ -77,5 +78,5 @@ def open_nats(settings: NatsSettings, site: str) -> Taker:
     try:
         from uplink.destinations.jetstream import JetStream
     except ImportError as error:
-        raise CredentialsUnreadable(f"{error}: install pegcount[nats]") from None
+        raise CredentialsUnreadable(missing(error, "nats")) from None
     return JetStream(settings)

@@ -9,6 +9,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from uplink.destinations.folder import FolderSettings, FolderTaker, shape_of
+from uplink.extras import missing
 from uplink.line import CredentialsUnreadable
 from uplink.taker import Taker
 
@@ -46,6 +47,6 @@ def open_sftp(settings: SftpSettings, site: str) -> Taker:
     try:
         from uplink.destinations.sftp_folder import SftpFolder
     except ImportError as error:
-        raise CredentialsUnreadable(f"{error}: install pegcount[sftp]") from None
+        raise CredentialsUnreadable(missing(error, "sftp")) from None
     shape = shape_of(settings, site)
     return FolderTaker(settings, SftpFolder(settings, shape), shape)

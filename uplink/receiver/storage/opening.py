@@ -7,6 +7,7 @@ Laws
 
 import re
 
+from uplink.extras import missing
 from uplink.receiver.storage import Storage, StoreUnavailable
 
 _NATS = ("nats://", "tls://")
@@ -51,7 +52,7 @@ async def _open_postgres(where: str) -> Storage:
     try:
         from uplink.receiver.storage.postgres import PostgresStore
     except ImportError as error:
-        raise StoreUnavailable(f"{error}: install pegcount[postgres]") from None
+        raise StoreUnavailable(missing(error, "postgres")) from None
     return await PostgresStore.open(where)
 
 
@@ -59,7 +60,7 @@ async def _open_log(where: str, books: str) -> Storage:
     try:
         from uplink.receiver.storage.jetstream import JetStreamStore
     except ImportError as error:
-        raise StoreUnavailable(f"{error}: install pegcount[nats]") from None
+        raise StoreUnavailable(missing(error, "nats")) from None
     opened = await open_books(books) if books else None
     try:
         return await JetStreamStore.open(where, opened)
