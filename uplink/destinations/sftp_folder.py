@@ -22,6 +22,7 @@ from uplink.destinations.file_forms import OPENED_MAX_BYTES, FileName, FormUnrea
 from uplink.destinations.folder import Unusable
 from uplink.destinations.sftp import SftpSettings
 from uplink.destinations.sftp_session import Session, login_of, unusable
+from uplink.line import CredentialsUnreadable
 from uplink.pacing import BURST_S, Bucket, bytes_s
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,12 @@ LINGER_S = 30.0
 
 
 class SftpFolder:
-    """Implements `Folder`. Raises CredentialsUnreadable where a file that the settings name cannot be used."""
+    """Implements `Folder`. Raises CredentialsUnreadable where a file that the settings name cannot be used; they are read again
+    at each login."""
 
     def __init__(self, settings: SftpSettings, shape: Shape) -> None:
-        self._login = login_of(settings)
+        login_of(settings)
+        self._settings = settings
         self._folder = settings.folder.rstrip("/") or "/"
         self._shape = shape
         rate = bytes_s(settings.max_kbit_s)
@@ -78,7 +81,8 @@ class SftpFolder:
                 await session.answered(session.sftp.posix_rename(aside, self._path(name)))
             except asyncssh.SFTPOpUnsupported:
                 await session.answered(session.sftp.rename(aside, self._path(name)))
-            self._listed = [*(self._listed or ()), *self._shape.files([name], self._listed_since)]
+            if self._listed is not None:
+                self._listed += self._shape.files([name], self._listed_since)
             await self._sync(session, [name])
 
     async def settle(self, names: Sequence[str]) -> None:
@@ -136,7 +140,7 @@ class SftpFolder:
             await session.answered(file.fsync())
         except asyncssh.SFTPOpUnsupported:
             if not self._told:
-                log.warning("%s cannot sync files: what it took may be lost in a power cut", self._login.settings.host)
+                log.warning("%s cannot sync files: what it took may be lost in a power cut", self._settings.host)
             self._told = True
 
     def _path(self, name: str) -> str:
@@ -151,8 +155,10 @@ class SftpFolder:
         if self._session is not None and self._session.is_over():
             self._drop()
         try:
-            self._session = self._session or await self._login.enter()
+            self._session = self._session or await login_of(self._settings).enter()
             yield self._session
+        except CredentialsUnreadable as error:
+            raise Unusable("unauthorized", str(error), slow=True) from None
         except asyncssh.SFTPFailure as error:
             raise await self._why(error, needed_bytes) from None
         except (asyncssh.Error, OSError) as error:

@@ -33,7 +33,13 @@ from uplink.line import CredentialsUnreadable
 from uplink.taker import Names, event_of
 
 pytestmark = needs_sshd
-NAME = "site-1_2026-11-20_000000000001-000000000003_0123456789abcdef.csv"
+
+
+def a_name(first: int, last: int) -> str:
+    return f"site-1_2026-11-20_{first:012d}-{last:012d}_0123456789abcdef.csv"
+
+
+NAME = a_name(1, 3)
 
 
 @pytest.fixture(scope="module")
@@ -248,8 +254,9 @@ async def test_an_attempt_that_was_cut_off_and_ends_as_the_folder_is_looked_thro
     assert (report.known, report.problem, shown(out)) == (3, "", [NAME])
 
 
-def content_of(feed: MemoryFeed) -> bytes:
-    events = [event for item in feed.items if (event := event_of(item.position, item.body, Names()))]
+def content_of(feed: MemoryFeed, first: int = 0, last: int = 99) -> bytes:
+    items = feed.items[first:last]
+    events = [event for item in items if (event := event_of(item.position, item.body, Names()))]
     return Shape("site-1", "csv", False).content(events)
 
 
@@ -351,6 +358,30 @@ async def test_a_server_without_openssh_s_extensions_is_served_and_what_it_lacks
     ]
 
 
+async def test_a_server_that_is_started_anew_between_looking_and_writing_is_looked_at_again_the_next_time(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the list of before told of later places is not forgotten with the connection."""
+    feed = recorded(9)
+    with Sshd(tmp_path) as server:
+        async with forwarding(server, out, feed, max_events=3) as loop:
+            (out / a_name(4, 6)).write_bytes(content_of(feed, 3, 6))
+            ours = SftpFolder.ours
+
+            async def and_down(self: SftpFolder, since: int) -> object:
+                found = await ours(self, since)
+                if since == 1:
+                    server.stop()
+                    server.start()
+                    await asyncio.sleep(0.1)
+                return found
+
+            monkeypatch.setattr(SftpFolder, "ours", and_down)
+            while (await loop.upload()).problem:
+                pass
+    assert sorted(ids(out)) == sorted(feed.ids())
+
+
 @pytest.mark.parametrize("how", ["known_hosts", "host_keys"])
 async def test_a_server_that_shows_another_key_is_told_nothing(tmp_path: Path, out: Path, how: str) -> None:
     feed = recorded(3)
@@ -370,9 +401,10 @@ async def test_a_server_that_shows_another_key_is_told_nothing(tmp_path: Path, o
             assert (feed.through, len(shown(out))) == (3, 1)
             assert "user" not in server.log()[before:]  # nobody began to log in
             if how == "known_hosts":
+                server.known_hosts.unlink()
+                assert (await loop.upload()).problem == "unauthorized"
                 server.write_known_hosts()
-                async with forwarding(server, out, feed) as again:
-                    assert (await again.upload()).problem == ""
+                assert (await loop.upload()).problem == ""
                 assert ids(out) == feed.ids()
 
 
