@@ -327,13 +327,18 @@ FROM (
 """
 
 
-# The row's own site stands beside its epoch's: it has to be the same.
+# A page by the primary key first, whatever the statistics say. The row's own site has to be its epoch's.
 _HISTORY = """
-SELECT coalesce((SELECT name FROM site WHERE id = event.site_id), ''), event.seq, event.status, event.id, meter, time_ms,
-    coalesce(quantity::text, ''), unit, body, exception.status, coalesce(code, '')
-FROM event JOIN epoch ON epoch.id = event.epoch_id JOIN site ON site.id = epoch.site_id
-    LEFT JOIN exception ON exception.epoch_id = event.epoch_id AND exception.seq = event.seq
-WHERE site.name = $1 AND epoch.name = $2 AND event.seq > $3 ORDER BY event.seq LIMIT $4
+WITH page AS MATERIALIZED (
+    SELECT * FROM event
+    WHERE epoch_id = (SELECT epoch.id FROM epoch JOIN site ON site.id = site_id WHERE site.name = $1 AND epoch.name = $2)
+        AND seq > $3 ORDER BY seq LIMIT $4
+)
+SELECT coalesce(site.name, ''), page.seq, page.status, page.id, meter, time_ms, coalesce(quantity::text, ''), unit, body,
+    exception.status, coalesce(code, '')
+FROM page LEFT JOIN site ON site.id = page.site_id
+    LEFT JOIN exception ON exception.epoch_id = page.epoch_id AND exception.seq = page.seq
+ORDER BY page.seq
 """
 
 _STRAY = "SELECT position FROM event WHERE NOT EXISTS (SELECT FROM epoch WHERE id = epoch_id) LIMIT 1"
