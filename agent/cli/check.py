@@ -53,4 +53,8 @@ def in_words(config: Config) -> str:
     names = ", ".join(source.name for source in config.sources)
     count = len(config.sources)
     sources = f"{count} source{'' if count == 1 else 's'}" + (f" ({names})" if names else "")
-    return f"{sources}, sending to {config.uplink.url}" if config.uplink else f"{sources}, sending nothing"
+    return (
+        f"{sources}, sending to {config.goes_to}"
+        if config.uplink or config.destinations
+        else f"{sources}, sending nothing"
+    )

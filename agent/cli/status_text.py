@@ -25,6 +25,7 @@ def status_text(snapshot: Snapshot) -> str:
         *_rows("sources", [_source(source, snapshot.taken_at_ms) for source in snapshot.sources] or ["none set up"]),
         _row("ledger", ", ".join(_pipeline(snapshot))),
         *_rows("uplink", [_uplink(uplink, snapshot) for uplink in snapshot.uplinks] or ["none set up"]),
+        *_rows("policy", [f"of the platform, sets {', '.join(snapshot.governed)}"] if snapshot.governed else []),
         _row("today", ", ".join(_today(snapshot))),
         *_rows("estimate", list(_estimate(snapshot.estimate, zone)) if snapshot.estimate else []),
     ]
@@ -89,7 +90,8 @@ def _uplink(uplink: UplinkView, snapshot: Snapshot) -> str:
     answer = f"last answer {words.from_now(uplink.last_ok_at_ms, now_ms)}"
     tried = f", next try {words.from_now(uplink.next_try_at_ms, now_ms)}" if uplink.next_try_at_ms else ""
     refused = f", {words.number(uplink.refused)} refused" if uplink.refused else ""
-    return f"{uplink.destination}{address}: {waiting}, {answer}{tried}{refused}"
+    window = f", events leave {uplink.window} only" if uplink.window else ""
+    return f"{uplink.destination}{address}: {waiting}, {answer}{tried}{window}{refused}"
 
 
 def _today(snapshot: Snapshot) -> Iterator[str]:

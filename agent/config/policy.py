@@ -47,7 +47,8 @@ def governed(config: Config, policy: str, kinds: Mapping[str, Kind] | None = Non
     result = loading.checked(_laid_over(loading.tree_of(config.text, config.path), told), config.path, kinds)
     if isinstance(result, list):
         raise ConfigError(loading.placed([_in_policy(fault) for fault in result], policy, FILE))
-    return structs.replace(result, text=config.text, warnings=config.warnings)
+    keys = tuple(f"{table}.{key}" for table, keys in told.items() for key in keys)
+    return structs.replace(result, text=config.text, warnings=config.warnings, governed=keys)
 
 
 ANY_SITE = """

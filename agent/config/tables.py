@@ -74,7 +74,8 @@ class Destination(Struct, frozen=True):
 
 class Config(Struct, frozen=True, kw_only=True):
     """The whole file. `uplink` is None where nothing is to be sent, `rates` where there is no rate card; `warnings` are
-    findings that stop nothing; `text` is what was read from `path`."""
+    findings that stop nothing; `text` is what was read from `path`; `governed` are the keys that the platform's policy has set,
+    such as `schedule.interval_s`."""
 
     site: Site
     metering: Metering = Metering()
@@ -89,3 +90,10 @@ class Config(Struct, frozen=True, kw_only=True):
     path: Path = Path()
     warnings: tuple[Finding, ...] = ()
     text: str = ""
+    governed: tuple[str, ...] = ()
+
+    @property
+    def goes_to(self) -> str:
+        """Where events go, in words: `https://meter.example.net, lago`; `nothing` where they go nowhere."""
+        names = [self.uplink.url] if self.uplink else []
+        return ", ".join([*names, *(one.name for one in self.destinations)]) or "nothing"

@@ -76,6 +76,8 @@ class UplinkView(Struct, frozen=True, kw_only=True):
     next_try_at_ms: int = 0
     last_ok_at_ms: int = 0
     uploads: tuple[UploadView, ...] = ()
+    window: str = ""
+    """The hours in which events leave; empty: at any."""
 
 
 class SeatView(Struct, frozen=True, kw_only=True):
@@ -170,7 +172,8 @@ class EstimateView(Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """`verdict` is a sentence; `health` its one-word form. `estimate` is there where there is a rate card."""
+    """`verdict` is a sentence; `health` its one-word form. `estimate` is there where there is a rate card. `governed`: the keys
+    that the platform's policy has set, such as `schedule.interval_s`."""
 
     taken_at_ms: int
     version: str
@@ -186,3 +189,4 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
     risks: tuple[RiskView, ...] = ()
     estimate: EstimateView | None = None
+    governed: tuple[str, ...] = ()

@@ -187,11 +187,10 @@ class Agent:
     def _in_a_line(self) -> str:
         """What was started: the first line of a log that one is sent."""
         names = ", ".join(one.source.name for one in self.sources) or "none"
-        uplink = self.config.uplink.url if self.config.uplink else "none"
         page = f"http://{self.config.web.listen}" if self._page else "none"
         return (
             f"pegcount {program_version()} runs: site {self.config.site.id}, ledger {self.config.ledger.path}, "
-            f"sources {names}, uplink {uplink}, status page {page}"
+            f"sources {names}, sending to {self.config.goes_to}, status page {page}"
         )
 
     async def stop(self) -> None:

@@ -119,7 +119,10 @@ class AgentState:
         next_ms = {schedule.uploader.name: schedule.next_at_ms() or 0 for schedule in self._schedules}
         return tuple(
             msgspec.structs.replace(
-                view, next_try_at_ms=next_ms.get(view.destination, 0), address=address_of(self.config, view.destination)
+                view,
+                next_try_at_ms=next_ms.get(view.destination, 0),
+                address=address_of(self.config, view.destination),
+                window=window_of(self.config, view.destination),
             )
             for view in queries.uplinks(db)
         )
@@ -187,6 +190,14 @@ def address_of(config: Config, destination: str) -> str:
         if one.name == destination:
             return str(getattr(one.settings, "url", "")) or one.kind
     return config.uplink.url if config.uplink else ""
+
+
+def window_of(config: Config, destination: str) -> str:
+    """The hours in which events leave for it; empty: at any."""
+    for one in config.destinations:
+        if one.name == destination:
+            return one.settings.window
+    return config.uplink.window if config.uplink else ""
 
 
 def _told(standing: Standing, about: str) -> Problem:
@@ -289,6 +300,7 @@ def assemble(
         problems=problems,
         risks=risks,
         estimate=estimated,
+        governed=config.governed,
     )
 
 

@@ -27,6 +27,9 @@ def test_a_correct_file_is_told_in_a_line(file: Path, tmp_path: Path) -> None:
     done = pegcount("check", "--config", file)
     assert (done.status, done.err) == (0, "")
     assert done.out == f"{file}: correct: 1 source (pbx), sending nothing\n"
+    file.write_text(SITE + source + f'[[destination]]\nname = "csv"\nkind = "files"\nfolder = "{tmp_path}"\n')
+    done = pegcount("check", "--config", file)
+    assert (done.status, done.out) == (0, f"{file}: correct: 1 source (pbx), sending to csv\n")
 
 
 def test_each_finding_is_a_line_with_its_place(file: Path) -> None:

@@ -194,6 +194,6 @@ def test_the_log_begins_with_what_runs_and_ends_with_its_stop(place: Place) -> N
         process.terminate()
         _, told = process.communicate(timeout=20)
     first, last = told.splitlines()[0], told.splitlines()[-1]
-    assert f"runs: site {SITE_ID}, ledger {place.folder}/ledger.db, sources pbx, uplink none" in first
+    assert f"runs: site {SITE_ID}, ledger {place.folder}/ledger.db, sources pbx, sending to nothing" in first
     assert f"status page http://127.0.0.1:{place.port}" in first
     assert last.endswith("pegcount.agent: stopped")

@@ -1,5 +1,7 @@
 """The status as text, from handwritten snapshots."""
 
+from msgspec.structs import replace
+
 from agent.cli.status_text import status_text
 from tests.agent.web.snapshots import BROKEN, BUSY, EMPTY
 
@@ -33,6 +35,14 @@ def test_an_agent_without_anything_set_up_says_so() -> None:
     text = status_text(EMPTY)
     assert "sources   none set up" in text
     assert "uplink    none set up" in text
+
+
+def test_what_a_policy_sets_and_when_events_leave_is_told() -> None:
+    at_night = tuple(replace(uplink, window="22:00-06:00") for uplink in BUSY.uplinks)
+    text = status_text(replace(BUSY, uplinks=at_night, governed=("schedule.window", "metering.increment_s")))
+    assert "next try in 1 min 48 s, events leave 22:00-06:00 only" in text
+    assert "policy    of the platform, sets schedule.window, metering.increment_s" in text
+    assert "policy" not in status_text(BUSY)
 
 
 def test_risks_are_told_in_words() -> None:

@@ -73,6 +73,7 @@ def test_an_interval_takes_the_place_of_a_local_cron(tmp_path: Path) -> None:
     config = under(tmp_path, "[schedule]\ninterval_s = 300\n")
     assert config.uplink is not None
     assert (config.uplink.interval_s, config.uplink.cron) == (300, "")
+    assert config.governed == ("schedule.interval_s",)
 
 
 @pytest.mark.parametrize(

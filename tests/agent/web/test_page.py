@@ -3,6 +3,8 @@
 import re
 from html.parser import HTMLParser
 
+from msgspec.structs import replace
+
 from agent.ledger.snapshot import Snapshot
 from agent.web.page import UploadOutcome, render, stages
 from tests.agent.web.snapshots import BROKEN, BUSY, EMPTY, LARGE, NOW_MS
@@ -72,6 +74,13 @@ def test_times_are_the_sites_with_its_zone() -> None:
     text = read(BUSY).text
     assert "11:31:02 Europe/Berlin (CET, UTC+1)" in text
     assert "11:28:57" in text
+
+
+def test_what_a_policy_sets_and_when_events_leave_is_shown() -> None:
+    at_night = tuple(replace(uplink, window="22:00-06:00") for uplink in BUSY.uplinks)
+    text = read(replace(BUSY, uplinks=at_night, governed=("schedule.window",))).text
+    assert "Events leave 22:00-06:00 only" in text
+    assert "The platform's policy sets schedule.window." in text
 
 
 def test_calls_of_today_are_shown_with_class_outcome_and_talk_time() -> None:
