@@ -162,9 +162,11 @@ class Upload:
         self._prepare_ahead(ready)
 
     def _with_status(self, batch: Batch, waiting: Waiting) -> Batch:
+        """What waits is what is neither acknowledged nor on its way ahead of it."""
+        behind = waiting.end - self._flight[-1].batch.head.last if self._flight else waiting.count
         told = msgspec.structs.replace(
             self.shipper.status(),
-            backlog=waiting.count - sum(each.batch.head.count for each in self._flight),
+            backlog=min(waiting.count, behind),
             oldest_s=waiting.oldest_ms // 1000,
             newest_s=waiting.newest_ms // 1000,
             interval_s=(self.shipper.pace.longest_ms or self.shipper.pace.interval_ms) // 1000,

@@ -30,6 +30,7 @@ from uplink.batch import Batch
 from uplink.receiver.storage.sqlite import SqliteStore
 from uplink.session import Answer, Failure
 from uplink.shipper import Shipper
+from uplink.status import FIELD, AgentStatus, parse
 from uplink.upload import IN_FLIGHT_MAX, OVERTAKEN_MAX
 
 GAP = "Content-Type: application/problem+json"
@@ -41,6 +42,7 @@ class Watched:
     def __init__(self, shipper: Shipper) -> None:
         self.firsts: list[int] = []
         self.at_once: list[int] = []
+        self.told: list[AgentStatus | None] = []
         self.now = 0
         self._post = shipper.destination.post
         shipper.destination.post = self.post  # type: ignore[method-assign]
@@ -54,6 +56,7 @@ class Watched:
         self.now += 1
         self.firsts.append(batch.head.first)
         self.at_once.append(self.now)
+        self.told.append(parse(batch.headers[FIELD]))
         try:
             return await self._post(batch)
         finally:
@@ -243,6 +246,31 @@ async def test_where_batches_overtake_each_other_time_and_again_they_go_one_at_a
         assert [each.status for each in outbox.uploads].count("gap") == OVERTAKEN_MAX
         assert set(watched.at_once[-20:]) == {1}
         assert await counted_ids(receiver) == outbox.ids()
+
+
+async def test_each_tells_what_waits_behind_those_on_their_way(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    outbox.record(200)
+    async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
+        plays(line, lambda _: after(0.02))
+        async with shipping(outbox, line.url, max_events=10) as shipper:
+            watched = Watched(shipper)
+            await shipper.upload()
+    assert [each.backlog for each in watched.told if each] == list(range(200, 0, -10))
+
+
+async def test_what_is_sent_again_to_a_platform_that_lost_it_waits_for_nothing(tmp_path: Path) -> None:
+    outbox = MemoryOutbox()
+    outbox.record(200)
+    outbox.acked = 200
+    async with receiver_at(tmp_path) as receiver, line_to(receiver) as line:
+        plays(line, lambda _: after(0.02))
+        async with shipping(outbox, line.url, max_events=10) as shipper:
+            watched = Watched(shipper)
+            await shipper.upload()
+        assert await counted_ids(receiver) == outbox.ids()
+    assert max(watched.at_once) == IN_FLIGHT_MAX
+    assert {each.backlog for each in watched.told if each} == {0}
 
 
 async def test_a_crash_while_several_are_on_their_way_counts_nothing_twice(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     and from the first octet of a request (of the connection, for the first) to the end of its headers. `stalled_timeout_s`: how
     long a client may take none of an answer.
 
-    `site_rate`: 100,000 events a second in full batches, and a site that streams makes two requests a second.
+    `site_rate`: 200,000 events a second in full batches, more than an agent sends; who streams makes two requests a second.
     `address_rate`: 10,000 sites behind one address that come back together are through in ten seconds."""
 
     body_max_bytes: int = ENCODED_MAX_BYTES
@@ -39,5 +39,5 @@ class Limits(Struct, frozen=True, kw_only=True):
     connections_per_address: int = 1024
     head_timeout_s: float = 15.0
     stalled_timeout_s: float = 120.0
-    site_rate: Rate = Rate(100.0, 500)
+    site_rate: Rate = Rate(200.0, 500)
     address_rate: Rate = Rate(500.0, 5000)
