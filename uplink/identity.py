@@ -2,6 +2,7 @@
 
     <key id>.pem       a private key
     enrolment.json     in force: the answer of the platform; it names its key
+    last-head.json     see `uplink.witness`
     pending.json       asked for and not answered yet: which key, and by which token or for which old key
 
 Laws

@@ -46,13 +46,12 @@ class Anchors(Struct, frozen=True, kw_only=True):
 
 
 class Proved(Struct, frozen=True, kw_only=True):
-    """Events from `first` on, as the site signed them; `waiting` follow them and are not proved yet. `withheld`: it is one, and
-    it has no bytes."""
+    """Events from `first` on, as the site signed them; `waiting` follow them and are not proved yet. Of a withheld event, which
+    has no bytes, the number alone."""
 
     first: int
     bodies: list[bytes]
     waiting: list[bytes]
-    withheld: bool = False
 
 
 def prove(
@@ -66,7 +65,7 @@ def prove(
         return Conflict(f"the chain before event {head.first} is another one")
     if head.withheld:
         same = anchors.ends.get(head.first) == head.chain
-        return Proved(first=head.first, bodies=[], waiting=[], withheld=True) if same else Gap(anchors.start + 1)
+        return Proved(first=head.first, bodies=[], waiting=[]) if same else Gap(anchors.start + 1)
     return _proved(anchors, [*before, *bodies[: anchors.acked - head.first + 1]])
 
 

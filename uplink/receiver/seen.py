@@ -27,6 +27,8 @@ WRITE_EVERY_S = 5.0
 
 AT_ONCE = 500
 """Sites in one write: some milliseconds, in which batches wait."""
+ENDS_MAX = 100_000
+"""Sites of which it is remembered where their ledgers end; of others that is read again. Some 20 MB."""
 
 
 class Seen(Struct, frozen=True, kw_only=True, gc=False):
@@ -110,6 +112,8 @@ class Sightings:
             end = now.end if later else max(now.end, before.end)
             seen = msgspec.structs.replace(seen, end=end, cut=max(before.cut, gone))
         self._ends[seen.site] = _end(seen)
+        if len(self._ends) > ENDS_MAX:
+            del self._ends[next(iter(self._ends))]
         return seen
 
     async def background(self, _app: web.Application) -> AsyncIterator[None]:
