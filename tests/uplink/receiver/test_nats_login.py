@@ -87,9 +87,9 @@ async def test_a_receiver_that_may_not_publish_says_so(
     reader = issuer.let_in(tmp_path / "reader", pub={"deny": ["m.>"]})
     with NatsServer(issuer.configuration) as server:
         store = await open_storage(url(server, {"creds_file": str(reader)}))
-        for _ in range(2):
+        for site in ("site-1", "site-2"):
             with pytest.raises(StoreUnavailable):
-                await store.append(incoming("site-1", "original", 1, 3))
+                await store.append(incoming(site, "original", 1, 3))
         await store.close()
     told = [record.getMessage() for record in caplog.records if "permissions violation" in record.getMessage().lower()]
     assert len(told) == 1

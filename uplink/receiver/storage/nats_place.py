@@ -22,7 +22,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from uplink.line import CredentialsUnreadable
-from uplink.nats_credentials import LoginClient, is_forbidden, is_refusal, options, why_refused
+from uplink.nats_credentials import FORBIDDEN, LoginClient, is_forbidden, is_refusal, options, why_refused
 from uplink.nats_login import NatsLogin
 from uplink.receiver.storage import StoreUnavailable, in_words
 
@@ -136,8 +136,10 @@ class LastingClient(LoginClient):
         words = refused(error, self._place)
         if words and not self._was_there:
             raise StoreUnavailable(words)
-        if words or is_forbidden(error):
-            self._tell(words or in_words(error))
+        if words:
+            self._tell(words)
+        elif is_forbidden(error):
+            self._tell(in_words(error), FORBIDDEN)  # it names a subject, and each site has its own
 
     async def _on_loss(self) -> None:
         if not self.is_closed:
@@ -146,10 +148,11 @@ class LastingClient(LoginClient):
     async def _on_return(self) -> None:
         self._tell("the connection is back")
 
-    def _tell(self, words: str) -> None:
-        if words != self._told:
+    def _tell(self, words: str, what: str = "") -> None:
+        """Each thing once, until there is another."""
+        if (what or words) != self._told:
             log.warning("NATS: %s", words)
-        self._told = words
+        self._told = what or words
 
 
 def refused(error: Exception, place: NatsPlace) -> str:
