@@ -64,7 +64,7 @@ class JetStream:
             js = await self._connected()
             answers = await self._publish(js, events)
         except CredentialsUnreadable as error:
-            return Failed(code="unauthorized", detail=str(error), slow=True)
+            return Failed(code="credentials", detail=str(error))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             await self.close()
             return self._failed(error)

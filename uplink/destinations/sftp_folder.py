@@ -158,7 +158,7 @@ class SftpFolder:
             self._session = self._session or await login_of(self._settings).enter()
             yield self._session
         except CredentialsUnreadable as error:
-            raise Unusable("unauthorized", str(error), slow=True) from None
+            raise Unusable("credentials", str(error), slow=False) from None
         except asyncssh.SFTPFailure as error:
             raise await self._why(error, needed_bytes) from None
         except (asyncssh.Error, OSError) as error:

@@ -47,7 +47,7 @@ async def test_credentials_that_expire_are_told_and_renewed_ones_are_read_withou
                 assert problem in ("reset", "timeout")  # as the connection ends
             assert f"{own} was good until 20" in loop.backoff.detail
             own.write_text("half written")
-            assert (await loop.upload()).problem == "unauthorized"
+            assert (await loop.upload()).problem == "credentials"
             assert f"{own}: this is no credentials file" in loop.backoff.detail
             assert feed.through == 3
             issuer.let_in(own)
