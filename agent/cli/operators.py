@@ -42,7 +42,7 @@ def operator() -> None:
     default="viewer",
     show_default=True,
     type=click.Choice(ROLES),
-    help="A viewer sees everything; an admin also gives names to sites.",
+    help="A viewer sees everything; an admin also names sites, asks them to send again, and changes keys.",
 )
 @password_option
 @name_argument

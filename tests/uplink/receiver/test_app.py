@@ -13,8 +13,9 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from tests.uplink.platform import AUTHORIZATION, TOKENS, counted_ids, held, receiver_at
+from tests.uplink.platform import AUTHORIZATION, TOKENS, counted_ids, held, receiver_at, shipping
 from tests.uplink.receiver.batches import TEN, batch_of, events, post
+from tests.uplink.site import MemoryOutbox
 from uplink.batch import BatchLimits
 from uplink.receiver import ingest
 from uplink.receiver.answers import Refused
@@ -151,6 +152,21 @@ async def test_what_an_operator_set_lower_is_refused_and_told(tmp_path: Path) ->
         assert (await raw_request(running, opening(2001))).startswith(b"HTTP/1.1 413")
         status, answer = await post(running, batch_of(TEN, 1, 6))
         assert (status, answer["code"], answer["detail"]) == (413, "too_large", "6 events are more than 5")
+    finally:
+        await running.close()
+
+
+async def test_an_agent_comes_down_to_what_an_operator_set(tmp_path: Path) -> None:
+    """A hundred events in batches of fifty; seven at once, and two kilobytes of body, are what is taken."""
+    limits = Limits(batch=BatchLimits(events=7), body_max_bytes=2000)
+    outbox = MemoryOutbox()
+    outbox.record(100)
+    running = await serve(ReceiverSettings(database=str(tmp_path / "r.db"), tokens=TOKENS, port=0, limits=limits))
+    try:
+        async with shipping(outbox, running.url, max_events=50) as shipper:
+            report = await shipper.upload()
+        assert (report.acked, report.refused, report.problem) == (100, 0, "")
+        assert max(each.last - each.first + 1 for each in outbox.uploads if each.status == "acknowledged") <= 7
     finally:
         await running.close()
 
