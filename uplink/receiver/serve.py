@@ -5,13 +5,15 @@ Law: it listens on loopback unless told otherwise, and elsewhere it wants TLS: a
 
 import asyncio
 import logging
+import os
 import resource
+import socket
 import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
 
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from uplink.line import CredentialsUnreadable
 from uplink.receiver.app import make_app
@@ -32,8 +34,10 @@ SHUTDOWN_S = 5.0
 """How long requests in flight may take to end."""
 BACKLOG = 1024
 """Connections that the kernel holds until they are taken in: a fleet that comes back together."""
+ACCEPTED_AT_ONCE = 64
+"""Taken in by asyncio before those that are too many are let out again: so many files more are open for a moment."""
 FILES_BESIDES = 256
-"""The store, sockets of forwarders, the log."""
+"""These, the store, sockets of forwarders, the log."""
 
 
 class ReceiverSettings(Struct, frozen=True, kw_only=True):
@@ -144,7 +148,7 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
     tls = settings.tls()
     store = await open_storage(settings.database, settings.books, alone=True)
     secure = tls is not None or bool(settings.proxies)
-    gate = Gate(settings.limits, Proxies(settings.proxies), tls)
+    gate = Gate(_with_files(settings.limits), Proxies(settings.proxies), tls)
     try:
         app = make_app(
             store,
@@ -174,14 +178,24 @@ async def serve(settings: ReceiverSettings) -> RunningReceiver:
 
 
 async def _listen(settings: ReceiverSettings, make: Callable[[], asyncio.Protocol]) -> asyncio.Server:
-    _allow_files(settings.limits.connections_max)
-    return await asyncio.get_running_loop().create_server(make, settings.host, settings.port, backlog=BACKLOG)
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(make, settings.host, settings.port, backlog=ACCEPTED_AT_ONCE)
+    for each in listener.sockets:
+        with socket.socket(fileno=os.dup(each.fileno())) as listening:
+            listening.listen(BACKLOG)
+    return listener
 
 
-def _allow_files(connections: int) -> None:
-    """Each connection is an open file; services begin with 1,024 of them."""
-    wanted = connections + FILES_BESIDES
+def _with_files(limits: Limits) -> Limits:
+    """With no more connections than there may be open files, which each of them is. Services begin with 1,024 of these."""
+    wanted = limits.connections_max + FILES_BESIDES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return limits
+    most = wanted if hard == resource.RLIM_INFINITY else max(soft, min(wanted, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most == wanted:
+        return limits
+    fewer = max(1, most - FILES_BESIDES)
+    log.warning("%d connections instead of %d: this process may open %d files", fewer, limits.connections_max, most)
+    return structs.replace(limits, connections_max=fewer)

@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -444,3 +445,31 @@ async def test_json_as_deep_as_a_well_is_refused_and_harms_nobody(tmp_path: Path
         assert (status, document["code"]) == (422, "bad_body")
         assert (await post(receiver, batch_of(TEN, 1, 10)))[0] == 200
         assert len(await held(receiver)) == 10
+
+
+# --- too many for the files that may be open
+
+
+async def test_who_may_open_few_files_lets_in_fewer_and_a_flood_is_no_flood_of_its_log(tmp_path: Path) -> None:
+    """Without files left asyncio tries again without a pause, and writes a line of the log each time."""
+    store = str(tmp_path / "r.db")
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'ulimit -n 300; exec "$0" "$@"', sys.executable, "-m", "agent.cli", "receiver"),
+        *("--listen", "127.0.0.1:0", "--store", store),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        port = int((await process.stdout.readline()).rpartition(b":")[2])
+    crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(400)]
+    try:
+        assert b"503 Service Unavailable" in await whole(crowd[-1])
+    finally:
+        for _, writer in crowd:
+            writer.close()
+        process.terminate()
+    _, told = await process.communicate()
+    assert [line.partition("serve: ")[2] for line in told.decode().splitlines()] == [
+        "44 connections instead of 4096: this process may open 300 files"
+    ]
