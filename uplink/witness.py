@@ -27,7 +27,8 @@ class WitnessUnreadable(Exception):
 
 
 class Witness(Struct, frozen=True, kw_only=True):
-    """`end`, `end_chain`: the last event of the ledger as the head told it, and the chain there. `receipt` is of that head."""
+    """`end`, `end_chain`: the last event of the ledger as the head told it, and the chain there; 0 where there was none.
+    `receipt` is of that head."""
 
     site: str
     epoch: str
@@ -36,11 +37,11 @@ class Witness(Struct, frozen=True, kw_only=True):
     receipt: Receipted
 
     def claims(self) -> list[Claim]:
-        place = f"the last head, receipted {self.receipt.server_time}"
-        return [
-            Claim(by=place, epoch=self.epoch, sequence=self.end, chain=self.end_chain),
-            Claim(by=place, epoch=self.epoch, sequence=self.receipt.last, chain=self.receipt.chain, receipted=True),
-        ]
+        place, receipt = f"the last head, receipted {self.receipt.server_time}", self.receipt
+        receipted = Claim(by=place, epoch=self.epoch, sequence=receipt.last, chain=receipt.chain, receipted=True)
+        if not self.end:
+            return [receipted]
+        return [Claim(by=place, epoch=self.epoch, sequence=self.end, chain=self.end_chain), receipted]
 
 
 def witness(site: str, head: Head, receipt: Receipted) -> Witness:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from uplink.batch import BatchError, chain_through
 from uplink.proof import Mismatch
+from uplink.receiver.audit import TRIES
 from uplink.receiver.placing import Append
 from uplink.receiver.storage import EpochState, Incoming, Store
 from uplink.receiver.storage.jetstream_log import JetStreamLog, MessageUnreadable
@@ -33,9 +34,7 @@ async def audit_log(log: JetStreamLog, books: Store | None = None, only_site: st
     sites = messages = events = waiting = 0
     for site in [only_site] if only_site else await log.sites():
         booked = await books.epochs(site) if books else []  # before the log, so that they cannot be ahead of it
-        walk = LogWalk(site)
-        await _over(log, site, walk)
-        walk.finish()
+        walk = await _walked(log, site)
         for state in booked:
             await _compare(log, site, walk.marks, state)
         sites, messages, events = sites + 1, messages + walk.messages, events + walk.events
@@ -45,12 +44,31 @@ async def audit_log(log: JetStreamLog, books: Store | None = None, only_site: st
     return LogAudited(sites=sites, messages=messages, events=events, waiting=waiting)
 
 
+async def _walked(log: JetStreamLog, site: str) -> "LogWalk":
+    """Over all messages of a site. What seems to be missing may have been taken out meanwhile: then once more."""
+    for tries_left in reversed(range(TRIES)):
+        walk, oldest = LogWalk(site), await _next(log, site, 0)
+        try:
+            await _over(log, site, walk)
+            walk.finish()
+            break
+        except Mismatch:
+            now_oldest = await _next(log, site, 0)
+            if not tries_left or (oldest and oldest.seq) == (now_oldest and now_oldest.seq):
+                raise
+    return walk
+
+
 async def _over(log: JetStreamLog, site: str, walk: "LogWalk") -> None:
     seq = 0
+    while (logged := await _next(log, site, seq + 1)) is not None:
+        seq = logged.seq
+        walk.take(logged)
+
+
+async def _next(log: JetStreamLog, site: str, seq: int) -> Logged | None:
     try:
-        while (logged := await log.next(site, seq + 1)) is not None:
-            seq = logged.seq
-            walk.take(logged)
+        return await log.next(site, seq)
     except MessageUnreadable as error:
         raise Mismatch(f"site {site}: the message", "one of this log", error) from None
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,8 @@ async def test_a_running_agent_goes_on_by_its_new_key_and_under_the_platforms_ne
     kept = read(folder)
     assert kept is not None
     assert (kept.site, kept.end, kept.receipt.key) == (SITE, 0, made)
+    with closing(open_for_reading(tmp_path / "ledger.db")) as db:
+        assert len(prove(db, SITE, Period(), claims=kept.claims()).against) == 1
     assert caplog.text.count(" runs: ") == 1
     assert "receipt" not in [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
     keys = (*(each.key for each in first.platform_keys), made)

@@ -345,5 +345,28 @@ async def test_a_hole_in_a_log_is_found_and_closes_when_its_site_sends_again(nat
         assert (await of_log(place)).messages == 3
 
 
+class Trimmed(JetStreamLog):
+    """Its first messages are taken out while somebody reads it."""
+
+    purge_from = 2
+
+    async def next(self, site: str, seq: int) -> Logged | None:
+        found = await super().next(site, seq)
+        if found and found.seq == self.purge_from:
+            self.purge_from = 0
+            await self.forget_before(site, 5)
+        return found
+
+
+async def test_what_is_trimmed_while_it_is_read_is_no_hole(nats_server: NatsServer) -> None:
+    place = Place(nats_server.url)
+    async with running_platform(place) as platform:
+        for first in (1, 3, 5, 7, 9):
+            assert (await post(platform, batch_of(TEN, first, first + 1)))[0] == 200
+    log = await Trimmed.open(place.store)
+    assert (await audit_log(log)).messages == 1
+    await log.close()
+
+
 def test_books_are_for_logs_alone(store: Path) -> None:
     assert pegcount("platform", "verify", "--store", store, "--books", store).status == 2
