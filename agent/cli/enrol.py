@@ -63,7 +63,7 @@ def enrol(
 
     Where the configuration has [uplink] already, URL, trust and proxy are taken from there unless they are given.
 
-    Restart the agent afterwards; a changed key, or another enrolment of the same site, is taken up by the agent that runs.
+    Restart the agent when its configuration had to be changed; else the one that runs goes on with the new key by itself.
     Ends with 77 where the platform refuses, with 69 where it cannot be reached, and with 78 where an option or a file is wrong.
     """
     if rotate == bool(token_file):
@@ -83,7 +83,8 @@ def enrol(
     click.echo(_tables(enrolment, settings), nl=False)
     if config and config.site.id != enrolment.answer.site:
         click.echo(f"pegcount: {config_path} names another site: put the tables above into it", err=True)
-    again = "the running agent takes the key up with its next upload" if rotate else "restart the agent"
+    known = config and config.uplink and config.site.id == enrolment.answer.site
+    again = "the running agent goes on with it" if rotate or known else "restart the agent"
     click.echo(f"pegcount: enrolled; {again}", err=True)
 
 
