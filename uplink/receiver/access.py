@@ -23,9 +23,8 @@ from uplink.signing import INPUT_FIELD, SIGNATURE_FIELD, BadSignature, Signed, n
 
 CERTIFICATE = "certificate"
 """Documents by the SHA-256 of a client certificate (hexadecimal): whose site it is."""
-
-
 TOKEN = "token"
+"""By what a bearer of one is known: not by which."""
 
 
 class Certified(Struct, frozen=True, kw_only=True):
