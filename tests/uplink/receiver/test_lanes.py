@@ -98,5 +98,6 @@ async def test_a_fault_that_nobody_foresaw_is_an_answer_too() -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda *_: None)
     for _ in range(2):
-        with pytest.raises(StoreUnavailable):
-            await lanes.append(incoming("a", "original", 1, 1))
+        sent = [lanes.append(incoming(site, "original", 1, 1)) for site in ("a", "a", "b")]
+        outcomes = await asyncio.gather(*sent, return_exceptions=True)
+        assert [type(each) for each in outcomes] == [StoreUnavailable] * 3

@@ -46,9 +46,7 @@ class Lanes:
         else:
             self._queues[incoming.site] = deque([(incoming, waiting)])
             self._ready.append(incoming.site)
-        if self._free:
-            self._free -= 1
-            self._run(self._lane())
+        self._start()
         return await waiting
 
     async def close(self) -> None:
@@ -61,12 +59,19 @@ class Lanes:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
+    def _start(self) -> None:
+        """A lane, if there is a free one and something for it."""
+        if self._ready and self._free:
+            self._free -= 1
+            self._run(self._lane())
+
     async def _lane(self) -> None:
         try:
             while group := self._taken():
                 await self._go(group)
         finally:
             self._free += 1
+            self._start()
 
     async def _go(self, group: list[Incoming]) -> None:
         outcomes: list[_Outcome | None] = [StoreUnavailable("failed")] * len(group)
@@ -95,9 +100,7 @@ class Lanes:
             outcome = await self._alone(incoming)
         finally:
             self._settle(incoming.site, outcome)
-        if self._ready and self._free:
-            self._free -= 1
-            await self._lane()
+            self._start()
 
     def _settle(self, site: str, outcome: _Outcome) -> None:
         queue = self._queues[site]
