@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from agent.cli.main import main
 from tests.agent.cli.commands import CHECKOUT
 from tests.uplink.authority import Authority
-from tests.uplink.enrolled import platform_at
+from tests.uplink.enrolled import TOKEN, give_token, platform_at
 from tests.uplink.platform import TOKENS, Fault, answers, line_to
+from uplink.receiver.policies import KIND as POLICY
 from uplink.receiver.serve import ReceiverSettings, serve
 
 SITE = "3f0a2f3e-0000-4000-8000-00000000beef"
@@ -141,23 +142,17 @@ async def test_root_leaves_the_key_to_the_owner_of_the_ledgers_folder(tmp_path: 
 
 
 async def test_the_first_start_is_under_the_policy_that_came_with_the_enrolment(tmp_path: Path) -> None:
-    store, file, state = str(tmp_path / "receiver.db"), tmp_path / "policy.toml", tmp_path / "state"
+    config, state, token = tmp_path / "pegcount.toml", tmp_path / "state", tmp_path / "token"
+    config.write_text(f'[site]\nid = "{SITE}"\nprovider = "acme"\n[ledger]\npath = "{state}/ledger.db"\n')
+    token.write_text(TOKEN)
     async with platform_at(tmp_path) as receiver:
-        token = await token_for(tmp_path, "--site", SITE)
-        config = tmp_path / "pegcount.toml"
-        config.write_text(f'[site]\nid = "{SITE}"\nprovider = "acme"\n[ledger]\npath = "{state}/ledger.db"\n')
-        whole = tmp_path / "whole.toml"
-        whole.write_text(config.read_text() + f'[uplink]\nurl = "{receiver.url}"\n')
-        asked = ("enrol", receiver.url, "--token-file", str(token))
+        await give_token(receiver.store)
         for text, place, said in (
             ("[metering]\nincrement_s = 6\n", ("--state", str(state)), "holds from the next start on"),
-            ("[schedule]\nstream = true\n", ("--config", str(config)), "holds from the next start on"),
-            ("[metering]\nincrement_s = 6\n", ("--config", str(config)), "holds from the next start on"),
-            ("[privacy]\nnumbers = 'full'\n", ("--config", str(whole)), "refused: policy:1:1: the site does not let"),
+            ("[privacy]\nnumbers = 'full'\n", ("--config", str(config)), "refused: policy:1:1: the site does not let"),
         ):
-            file.write_text(text)
-            assert (await run("platform", "policy", "set", "--store", store, str(file)))[0] == 0
-            status, _, err = await run(*asked, *place)
+            await receiver.store.put(POLICY, SITE, text.encode())
+            status, _, err = await run("enrol", receiver.url, "--token-file", str(token), *place)
             assert (status, said in err) == (0, True), err
     assert (state / "identity" / "policy.toml").read_text() == "[metering]\nincrement_s = 6\n"
 
