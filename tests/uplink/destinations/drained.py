@@ -44,6 +44,7 @@ async def drained_by_killed_agents(
     settings: Mapping[str, object],
     calls: int = 400,
     moment: Callable[[], Awaitable[None]] = soon,
+    kills: int = KILLS,
 ) -> list[str]:
     """The ids of all events in the order of the ledger, after all of them were taken. `moment`: of the kill."""
     site = Site(folder)
@@ -51,14 +52,14 @@ async def drained_by_killed_agents(
     ids = site.ids()
     await site.close()
     arguments = (str(folder), kind, json.dumps(settings))
-    for kill in range(KILLS + 1):
+    for kill in range(kills + 1):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", PROGRAM, *arguments, stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
         try:
             assert await asyncio.wait_for(process.stdout.readline(), WITHIN_S) == b"up\n"
-            if kill == KILLS:
+            if kill == kills:
                 assert await asyncio.wait_for(process.stdout.readline(), WITHIN_S) == b"done\n"
             else:
                 await asyncio.wait_for(moment(), WITHIN_S)
