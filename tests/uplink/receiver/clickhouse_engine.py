@@ -35,6 +35,12 @@ MISSING = "SELECT site, epoch, max(seq) - uniqExact(seq) AS missing FROM event G
 DAY = """SELECT site, meter, unit, sum(quantity), count() FROM counted
 WHERE time_ms >= toUnixTimestamp64Milli(toDateTime64('2026-11-01 00:00:00', 3, 'UTC')) GROUP BY site, meter, unit"""
 
+CHANGED = """SELECT site, epoch, seq, id, meter, quantity, unit FROM event FINAL WHERE status = 'counted' AND (
+    id != JSONExtractString(body, 'id') OR meter != JSONExtractString(body, 'type')
+    OR quantity != toDecimal128(JSONExtractString(body, 'data', 'quantity'), 12)
+    OR unit != JSONExtractString(body, 'data', 'unit')
+    OR time_ms != toUnixTimestamp64Milli(parseDateTime64BestEffort(JSONExtractString(body, 'time'), 3, 'UTC')))"""
+
 
 class Shell:
     """ClickHouse's HTTP interface, as much of it as the books use, over one chdb session."""
@@ -136,6 +142,13 @@ async def compare(shell: Shell, url: str, nats: NatsServer, folder: str) -> None
     assert missing == [("site.2", "e-1", 60)], missing
     print("each body is there as it was sent; the query for missing numbers finds the 60 that were stated as lost")
     assert len(shell.run(DAY)) >= 4
+    assert shell.run(CHANGED) == []
+    shell.run(
+        "ALTER TABLE event UPDATE quantity = 70 WHERE site = 'site-1' AND seq = 7 AND epoch = 'e-1' SETTINGS mutations_sync = 2"
+    )
+    (row,) = shell.run(CHANGED)
+    assert (row["epoch"], int(row["seq"]), float(row["quantity"])) == ("e-1", 7, 70.0), row
+    print("the query for columns that are not their bytes' finds the one that was changed")
     await sqlite.close()
     await log.close()
 
