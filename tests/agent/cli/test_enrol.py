@@ -142,19 +142,23 @@ async def test_root_leaves_the_key_to_the_owner_of_the_ledgers_folder(tmp_path: 
 
 
 async def test_the_first_start_is_under_the_policy_that_came_with_the_enrolment(tmp_path: Path) -> None:
-    config, state, token = tmp_path / "pegcount.toml", tmp_path / "state", tmp_path / "token"
+    """Where [uplink] is still to be written, the policy may set the schedule that it will have."""
+    config, whole, state = tmp_path / "pegcount.toml", tmp_path / "whole.toml", tmp_path / "state"
     config.write_text(f'[site]\nid = "{SITE}"\nprovider = "acme"\n[ledger]\npath = "{state}/ledger.db"\n')
+    token = tmp_path / "token"
     token.write_text(TOKEN)
     async with platform_at(tmp_path) as receiver:
+        whole.write_text(config.read_text() + f'[uplink]\nurl = "{receiver.url}"\n')
         await give_token(receiver.store)
         for text, place, said in (
             ("[metering]\nincrement_s = 6\n", ("--state", str(state)), "holds from the next start on"),
-            ("[privacy]\nnumbers = 'full'\n", ("--config", str(config)), "refused: policy:1:1: the site does not let"),
+            ("[schedule]\nstream = true\n", ("--config", str(config)), "holds from the next start on"),
+            ("[privacy]\nnumbers = 'full'\n", ("--config", str(whole)), "refused: policy:1:1: the site does not let"),
         ):
             await receiver.store.put(POLICY, SITE, text.encode())
             status, _, err = await run("enrol", receiver.url, "--token-file", str(token), *place)
             assert (status, said in err) == (0, True), err
-    assert (state / "identity" / "policy.toml").read_text() == "[metering]\nincrement_s = 6\n"
+    assert (state / "identity" / "policy.toml").read_text() == "[schedule]\nstream = true\n"
 
 
 async def test_an_operator_sets_shows_and_removes_a_policy(tmp_path: Path) -> None:
