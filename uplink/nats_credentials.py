@@ -72,10 +72,8 @@ class LoginClient(Client):
             raise nats.errors.SecureConnWantedError
         try:
             return super()._connect_command()
-        except (
-            nkeys.NkeysError,
-            ValueError,
-        ) as error:  # of other errors than its own the library makes no failed attempt
+        except (nkeys.NkeysError, ValueError) as error:
+            # Of errors that are not its own the library makes no failed attempt: it would never try again.
             raise nats.errors.Error(f"authentication: {error}") from None
 
     async def close(self) -> None:
