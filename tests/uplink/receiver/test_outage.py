@@ -13,6 +13,7 @@ from tests.uplink.receiver.jetstream import NatsServer
 from tests.uplink.receiver.postgres import Cluster
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.receiver.storage import Storage
+from uplink.receiver.storage.opening import open_storage
 
 
 async def healthy(receiver: RunningReceiver) -> bool:
@@ -37,10 +38,33 @@ async def test_a_database_that_goes_and_comes_back_is_logged_once_each(caplog: p
         for first in (4, 6, 8):
             assert (await post(receiver, batch_of(TEN, first, first + 1)))[0] == 200
             assert await healthy(receiver)
-        away, back = told(caplog)
-        assert f"postgresql://127.0.0.1:{cluster.port}/t1 cannot be used: " in away
-        assert "can be used again, after " in back
         await receiver.close()
+        for what in ("reading", "writing"):
+            away, back = [line for line in told(caplog) if what in line]
+            assert f"postgresql://127.0.0.1:{cluster.port}/t1 ({what}) cannot be used: " in away
+            assert "can be used again, after " in back
+
+
+async def test_a_database_that_can_only_be_read_is_told_of_once_and_is_not_healthy(
+    cluster: Cluster, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A standby that a failover left, a role without the right to insert: pages are shown, and no batch is taken."""
+    await (await open_storage(postgres_url)).close()
+    name = postgres_url.rpartition("/")[2]
+    cluster.ask(name, "CREATE ROLE looks LOGIN; GRANT USAGE ON SCHEMA pegcount TO looks")
+    cluster.ask(name, "GRANT SELECT ON ALL TABLES IN SCHEMA pegcount TO looks")
+    cluster.ask(name, "GRANT INSERT, UPDATE ON pegcount.document TO looks")
+    receiver = await serve(
+        ReceiverSettings(database=postgres_url.replace("postgres@", "looks@"), tokens=TOKENS, port=0)
+    )
+    for _ in range(3):
+        assert (await post(receiver, batch_of(TEN, 1, 3)))[0] == 503
+        assert not await healthy(receiver)
+        assert await receiver.store.epochs("site-1") == []
+    assert [line.partition(" ")[2] for line in told(caplog)] == [
+        "(writing) cannot be used: permission denied for table site"
+    ]
+    await receiver.close()
 
 
 async def test_a_file_that_cannot_be_written_is_logged_once_each(

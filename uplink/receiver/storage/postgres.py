@@ -79,7 +79,7 @@ class PostgresStore:
     def __init__(self, pool: Any, name: str) -> None:
         """`name`: as the log is to call it."""
         self._pool = pool
-        self._outage = Outage(name)
+        self._unread, self._unwritten = Outage(f"{name} (reading)"), Outage(f"{name} (writing)")
         self._settled = 0
         self._lanes = Lanes(LANES, self._together, self._alone)
 
@@ -119,19 +119,20 @@ class PostgresStore:
             log.debug("%d batches that go alone now: %s", len(group), in_words(error))
             return [None] * len(group)
         except _FAULTS as error:
-            self._outage.begins(in_words(error))
+            self._unwritten.begins(in_words(error))
             return [StoreUnavailable(in_words(error))] * len(group)
-        self._outage.ends()
+        self._unwritten.ends()
         return [*booked]
 
     async def _alone(self, incoming: Incoming) -> Appended | StoreUnavailable:
         try:
-            return await self._do(lambda connection: _again(connection, incoming))
+            return await self._change(lambda connection: _again(connection, incoming))
         except StoreUnavailable as error:
             return error
 
     async def check(self) -> None:
-        await self._do(lambda connection: connection.fetchval("SELECT id FROM site LIMIT 1"))
+        if not await self._do(lambda connection: connection.fetchval(_WRITABLE)):
+            raise StoreUnavailable("it is a standby, or read only, or this role may not insert")
 
     async def room(self) -> Room:
         size = "SELECT pg_database_size(current_database())"
@@ -144,17 +145,19 @@ class PostgresStore:
     async def put(self, kind: str, key: str, body: bytes, expected: int = ANY) -> int | None:
         if not body:
             raise ValueError("a document cannot be empty")
-        revision: int | None = await self._do(lambda connection: connection.fetchval(_PUT, kind, key, body, expected))
+        revision: int | None = await self._change(
+            lambda connection: connection.fetchval(_PUT, kind, key, body, expected)
+        )
         return revision
 
     async def put_all(self, kind: str, bodies: Mapping[str, bytes]) -> None:
         if not all(bodies.values()):
             raise ValueError("a document cannot be empty")
         keys = sorted(bodies)
-        await self._do(lambda connection: connection.execute(_PUT_ALL, kind, keys, [bodies[key] for key in keys]))
+        await self._change(lambda connection: connection.execute(_PUT_ALL, kind, keys, [bodies[key] for key in keys]))
 
     async def delete(self, kind: str, key: str, expected: int = ANY) -> bool:
-        return await self._do(lambda connection: connection.fetchval(_DELETE, kind, key, expected)) is not None
+        return await self._change(lambda connection: connection.fetchval(_DELETE, kind, key, expected)) is not None
 
     async def listed(self, kind: str, after: str = "", limit: int = 1000) -> list[Document]:
         rows = await self._do(lambda connection: connection.fetch(_LISTED, kind, after, limit))
@@ -197,7 +200,7 @@ class PostgresStore:
             async with connection.transaction():
                 await pg_rewriting.rewrite(connection, site, epoch, rows, exemptions)
 
-        await self._do(within)
+        await self._change(within)
 
     async def counted_elsewhere(self, site: str, epoch: str, ids: Sequence[str]) -> frozenset[str]:
         """Which of these ids another epoch of the site has counted."""
@@ -231,12 +234,20 @@ class PostgresStore:
         return self._settled
 
     async def _do(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
-        with self._outage.watched():
-            try:
-                async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
-                    return await work(connection)
-            except _FAULTS as error:
-                raise StoreUnavailable(in_words(error)) from error
+        with self._unread.watched():
+            return await self._done(work)
+
+    async def _change(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
+        """Told apart, for a standby can be read."""
+        with self._unwritten.watched():
+            return await self._done(work)
+
+    async def _done(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
+                return await work(connection)
+        except _FAULTS as error:
+            raise StoreUnavailable(in_words(error)) from error
 
 
 async def _again(connection: Any, incoming: Incoming) -> Appended:
@@ -261,6 +272,10 @@ def shown(url: str) -> str:
         return f"{url.partition(':')[0]}://..."
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
+
+_WRITABLE = """
+SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off' AND has_table_privilege('event', 'INSERT')
+"""
 
 _GET = "SELECT revision, body FROM document WHERE kind = $1 AND key = $2 AND body <> ''"
 
