@@ -52,7 +52,7 @@ async def test_who_has_the_password_comes_in_by_tls_and_nobody_else(
     feed, doors = recorded(50), Doors(brokers, trust, mechanism)
     tls = {"tls": True, "ca_file": str(authority.ca_file)}
     async with doors.open() as there:
-        async with forwarding(there, feed, timeout_s=1.0, **tls, **login(tmp_path, "guessed", mechanism)) as loop:
+        async with forwarding(there, feed, timeout_s=2.0, **tls, **login(tmp_path, "guessed", mechanism)) as loop:
             assert (await loop.upload()).problem == "unauthorized"
         assert feed.through == 0
         async with forwarding(there, feed, **tls, **login(tmp_path, PASSWORD, mechanism)) as loop:
@@ -72,7 +72,7 @@ async def test_both_ends_show_certificates_of_an_authority_that_the_other_knows(
     own = {"certificate": str(ours.certificate), "key_file": str(ours.key)}
     stranger = {"certificate": str(theirs.certificate), "key_file": str(theirs.key)}
     async with Doors(brokers, trust).open() as there:
-        async with forwarding(there, feed, timeout_s=1.0, **own, tls=True, ca_file=str(others.ca_file)) as loop:
+        async with forwarding(there, feed, timeout_s=2.0, **own, tls=True, ca_file=str(others.ca_file)) as loop:
             assert (await loop.upload()).problem == "tls"
         async with forwarding(there, feed, timeout_s=1.0, **ca, **stranger) as loop:
             # The broker goes away without a word that librdkafka would pass on.

@@ -82,7 +82,7 @@ async def test_both_ends_show_certificates_of_authorities_that_the_other_knows(t
             await js.add_stream(**STREAM)
         url = f"tls://127.0.0.1:{server.port}"
         other = {"certificate": str(others.certificate), "key_file": str(others.key)}
-        for shown in ({}, own, {"ca_file": str(ours.ca_file), **own}):  # not by whom we trust
+        for shown in (own, {"ca_file": str(ours.ca_file), **own}):  # not by whom we trust
             async with forwarding(server, feed, url=url, **shown) as loop:
                 assert (await loop.upload()).problem == "tls"
         for shown in (ca, {**ca, **other}):  # not by whom it trusts

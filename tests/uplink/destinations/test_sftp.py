@@ -474,7 +474,7 @@ async def test_where_nobody_or_no_ssh_answers_everything_is_kept(sshd: Sshd, out
     async with fault_proxy(f"ssh://127.0.0.1:{sshd.port}") as proxy:
         proxy.faults = [Swallow(), Say()]
         port = int(proxy.url.rpartition(":")[2])
-        async with forwarding(sshd, out, feed, port=port, timeout_s=0.5) as loop:
+        async with forwarding(sshd, out, feed, port=port, timeout_s=1.0) as loop:
             assert (await loop.upload()).problem == "timeout"
             assert (await loop.upload()).problem == "reset"
     page = await asyncio.start_server(a_page, "127.0.0.1", 0)
