@@ -26,7 +26,6 @@ class Doors:
         self._moved: dict[bytes, bytes] = {}
         self._trust = trust
         self._mechanism = mechanism
-        self.brokers = ""
         self.heard = b""
         """All that a client showed of itself."""
 
