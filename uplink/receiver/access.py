@@ -109,9 +109,12 @@ class Access:
         certificate = tls.getpeercert(binary_form=True) if tls else None
         if not certificate:
             return None
-        document = await self._documents.get(CERTIFICATE, hashlib.sha256(certificate).hexdigest())
+        digest = hashlib.sha256(certificate).hexdigest()
+        document = await self._documents.get(CERTIFICATE, digest)
         if document is None:
-            return None
+            raise Refused(
+                "unauthorized", f"the client certificate {digest} is not known here: it has to be added for a site"
+            )
         certified = msgspec.json.decode(document.body, type=Certified)
         if certified.revoked_ms:
             raise Refused("revoked", "an operator revoked this client certificate: this machine needs another one")

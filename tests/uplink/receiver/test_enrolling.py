@@ -534,6 +534,7 @@ async def test_a_client_certificate_speaks_for_its_site_without_token_or_key(tmp
                 outbox, receiver.url, folder, ca_file=str(authority.ca_file), **line
             ) as shipper:
                 assert (await shipper.upload()).problem in (problem, "reset" if problem == "tls" else problem)
+                assert shown is not unknown or f"certificate {unknown.sha256} is not known" in shipper.backoff.detail
         await give_token(receiver.store)
         await enrol_at(receiver.url, folder, ca_file=str(authority.ca_file))
 
