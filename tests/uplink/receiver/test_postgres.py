@@ -12,7 +12,7 @@ from tests.uplink.receiver.postgres import Cluster
 from tests.uplink.receiver.storages import Place, running_platform
 from tests.uplink.receiver.test_booking import incoming
 from uplink.receiver.placing import Append, Duplicate
-from uplink.receiver.storage import StoreUnavailable, TotalsQuery
+from uplink.receiver.storage import Appended, StoreUnavailable, Total, TotalsQuery
 from uplink.receiver.storage.pg_schema import STEPS
 from uplink.receiver.storage.postgres import PostgresStore, shown
 
@@ -121,6 +121,26 @@ async def test_batches_of_several_sites_share_a_transaction(postgres_url: str) -
     assert transactions < 20
     assert [each.events for each in await store.totals(TotalsQuery())] == [80]
     await store.close()
+
+
+async def test_receivers_that_get_the_same_batches_of_many_sites_store_each_once(postgres_url: str) -> None:
+    """As when a balancer repeats requests: groups of both meet at the same sites, new ones too."""
+    stores = [await PostgresStore.open(postgres_url) for _ in range(2)]
+    sites = [f"site-{number:02}" for number in range(30)]
+
+    async def send(store: PostgresStore, order: list[str]) -> list[Appended]:
+        sent: list[Appended] = []
+        for first in (1, 4, 7):
+            sent += await asyncio.gather(*(store.append(incoming(site, "original", first, 3)) for site in order))
+        return sent
+
+    sent = await asyncio.gather(send(stores[0], sites), send(stores[1], sites[::-1]), send(stores[1], sites))
+    assert [each.placement for part in sent for each in part].count(Append()) == 90
+    assert await stores[0].totals(TotalsQuery()) == [
+        Total(meter="voice.minutes", unit="minute", quantity="91.200000000030", events=240)
+    ]
+    for store in stores:
+        await store.close()
 
 
 async def test_a_transaction_that_the_server_ends_for_anothers_sake_is_tried_again(postgres_url: str) -> None:
