@@ -5,6 +5,7 @@ Law: it works on the store itself, so whoever may write there may do all of this
 """
 
 import hashlib
+import re
 import secrets
 import ssl
 import sys
@@ -19,6 +20,7 @@ from agent.cli.operators import operator
 from agent.cli.platform_key import key
 from agent.cli.platform_policy import policy
 from agent.cli.platform_verify import verify
+from agent.metering.rules import PROVIDER
 from uplink.receiver.access import CERTIFICATE, Certified
 from uplink.receiver.acts import AT_STORE, Act, note
 from uplink.receiver.agents import KIND as AGENT
@@ -41,6 +43,13 @@ def platform() -> None:
     """
 
 
+def _a_provider(_context: click.Context, _param: click.Parameter, value: str) -> str:
+    """What a site's configuration takes."""
+    if not re.match(PROVIDER, value):
+        raise click.BadParameter("a provider is 1 to 63 of a-z, 0-9 and -")
+    return value
+
+
 @platform.group()
 def token() -> None:
     """Tokens by which machines enrol."""
@@ -49,7 +58,11 @@ def token() -> None:
 @token.command("add")
 @store_option
 @click.option(
-    "--provider", required=True, metavar="NAME", help="The provider's short name, which stands in sites' URNs."
+    "--provider",
+    required=True,
+    callback=_a_provider,
+    metavar="NAME",
+    help="The provider's short name, which stands in sites' URNs.",
 )
 @click.option(
     "--site",

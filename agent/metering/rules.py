@@ -43,11 +43,15 @@ class Metering(Struct, frozen=True, forbid_unknown_fields=True):
     numbers: Literal["full", "masked", "none"] = "masked"
 
 
+PROVIDER = r"^[a-z0-9][a-z0-9-]{0,62}$"
+"""A label of a name, as it may stand in a URN."""
+
+
 class Site(Struct, frozen=True, forbid_unknown_fields=True):
     """Who and where the site is. `id` is the UUID that the platform knows it by; `provider` stands in its URN."""
 
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
-    provider: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    provider: Annotated[str, Meta(pattern=PROVIDER)]
     name: str = ""
     timezone: str = "UTC"
     dialplan: DialPlan = DialPlan()
