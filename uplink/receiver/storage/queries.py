@@ -112,7 +112,8 @@ def events(db: sqlite3.Connection, site: str, after: int, limit: int) -> list[St
 
 
 def _behind(db: sqlite3.Connection, epoch_id: int, name: str, acked: int, after: int, limit: int) -> sqlite3.Cursor:
-    """The rows of an epoch's events behind position `after`."""
+    """The rows of an epoch's events behind position `after`: nothing before it, also of a store that somebody else wrote to,
+    or who asks page by page would get the same one for ever."""
 
     def position(seq: int) -> int:
         row = db.execute(
@@ -122,8 +123,8 @@ def _behind(db: sqlite3.Connection, epoch_id: int, name: str, acked: int, after:
 
     passed = bisect.bisect_right(range(1, acked + 1), after, key=position)
     return db.execute(
-        "SELECT position, ?, seq, status, body FROM event WHERE epoch_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (name, epoch_id, passed, limit),
+        "SELECT position, ?, seq, status, body FROM event WHERE epoch_id = ? AND seq > ? AND position > ? ORDER BY seq LIMIT ?",
+        (name, epoch_id, passed, after, limit),
     )
 
 
