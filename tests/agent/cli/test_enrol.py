@@ -127,6 +127,12 @@ def test_an_operator_changes_the_platforms_key_and_takes_a_certificate_back(tmp_
         platform("certificate", "revoke", "0" * 64)
 
 
+async def test_a_provider_that_no_site_could_name_gets_no_token(tmp_path: Path) -> None:
+    store = str(tmp_path / "receiver.db")
+    status, out, err = await run("platform", "token", "add", "--store", store, "--provider", "Acme Ltd")
+    assert (status, out, "1 to 63 of a-z" in err) == (2, "", True)
+
+
 async def test_root_leaves_the_key_to_the_owner_of_the_ledgers_folder(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
