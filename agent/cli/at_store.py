@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -22,12 +23,17 @@ def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def at_store(store: str, action: Callable[[Documents], Awaitable[T]]) -> T:
-    """What `action` gives at the store; ends with 74 where that cannot be used."""
+    """What `action` gives at the store; ends with 74 where that cannot be used. A new file is told of: it may be a path that
+    was mistyped."""
 
     async def run() -> T:
         from uplink.receiver.storage.opening import open_storage
 
+        is_file = "://" not in store
+        was_there = not is_file or Path(store).exists()
         opened = await open_storage(store)
+        if not was_there:
+            click.echo(f"pegcount platform: there was no store {store}: made a new one", err=True)
         try:
             return await action(opened)
         finally:

@@ -79,7 +79,8 @@ def test_a_key_whose_id_looks_like_an_option_is_named_as_any(tmp_path: Path) -> 
         for word in ("revoke", "rotate"):
             words = ["platform", "agent", word, "--store", str(tmp_path / "receiver.db"), key]
             result = CliRunner().invoke(main, words)
-            assert (result.exit_code, result.output) == (1, f"pegcount platform: there is no key {key}\n")
+            last = result.stderr.splitlines()[-1]
+            assert (result.exit_code, last) == (1, f"pegcount platform: there is no key {key}")
 
 
 async def test_what_is_not_given_is_taken_from_the_configurations_uplink(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_an_operator_changes_the_platforms_key_and_takes_a_certificate_back(tmp_
             main, ["platform", *words[:2], "--store", str(tmp_path / "receiver.db"), *words[2:]]
         )
         assert result.exit_code == 0, result.output
-        return [line.split("\t") for line in result.output.splitlines()]
+        return [line.split("\t") for line in result.stdout.splitlines()]
 
     ((first, _, _),) = platform("key", "list")
     ((made,),) = platform("key", "rotate")

@@ -40,7 +40,8 @@ def kept(store: Path, name: str) -> Operator | None:
 def test_an_operator_is_added_listed_and_removed(store: Path) -> None:
     file = str(store.parent / "password")
     added = do(store, "add", "--role", "admin", "--password-file", file, "ada")
-    assert (added.exit_code, added.output) == (0, "")
+    made = f"pegcount platform: there was no store {store}: made a new one\n"
+    assert (added.exit_code, added.stdout, added.stderr) == (0, "", made)
     ada = kept(store, "ada")
     assert ada is not None
     assert ada.role == "admin"
