@@ -20,7 +20,7 @@ from agent.cli.operators import operator
 from agent.cli.platform_key import key
 from agent.cli.platform_policy import policy
 from agent.cli.platform_verify import verify
-from agent.metering.rules import PROVIDER
+from agent.metering.rules import PROVIDER, SITE_ID
 from uplink.receiver.access import CERTIFICATE, Certified
 from uplink.receiver.acts import AT_STORE, Act, note
 from uplink.receiver.agents import KIND as AGENT
@@ -50,6 +50,13 @@ def _a_provider(_context: click.Context, _param: click.Parameter, value: str) ->
     return value
 
 
+def _a_site_of_agents(_context: click.Context, _param: click.Parameter, value: str) -> str:
+    """The same of a site's id: an agent could not be configured with any other, and its enrolment would be of no use."""
+    if value and not re.match(SITE_ID, value):
+        raise click.BadParameter("the site of an agent is a UUID in lower case")
+    return value
+
+
 @platform.group()
 def token() -> None:
     """Tokens by which machines enrol."""
@@ -67,8 +74,8 @@ def token() -> None:
 @click.option(
     "--site",
     default="",
-    callback=a_site,
-    metavar="ID",
+    callback=_a_site_of_agents,
+    metavar="UUID",
     help="The site that it is for; else each use makes one.",
 )
 @click.option(
@@ -175,7 +182,9 @@ def certificate() -> None:
 
 @certificate.command("add")
 @store_option
-@click.option("--site", required=True, callback=a_site, metavar="ID", help="The site that it may report for.")
+@click.option(
+    "--site", required=True, callback=_a_site_of_agents, metavar="UUID", help="The site that it may report for."
+)
 @click.option("--label", default="", metavar="TEXT", help="What it is; shown in the list.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 def add_certificate(store: str, site: str, label: str, file: str) -> None:

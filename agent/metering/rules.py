@@ -43,6 +43,7 @@ class Metering(Struct, frozen=True, forbid_unknown_fields=True):
     numbers: Literal["full", "masked", "none"] = "masked"
 
 
+SITE_ID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 PROVIDER = r"^[a-z0-9][a-z0-9-]{0,62}$"
 """A label of a name, as it may stand in a URN."""
 
@@ -50,7 +51,7 @@ PROVIDER = r"^[a-z0-9][a-z0-9-]{0,62}$"
 class Site(Struct, frozen=True, forbid_unknown_fields=True):
     """Who and where the site is. `id` is the UUID that the platform knows it by; `provider` stands in its URN."""
 
-    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+    id: Annotated[str, Meta(pattern=SITE_ID)]
     provider: Annotated[str, Meta(pattern=PROVIDER)]
     name: str = ""
     timezone: str = "UTC"

@@ -134,6 +134,12 @@ async def test_a_provider_that_no_site_could_name_gets_no_token(tmp_path: Path) 
     assert (status, out, "1 to 63 of a-z" in err) == (2, "", True)
 
 
+async def test_a_site_that_no_agent_could_be_configured_with_gets_no_token(tmp_path: Path) -> None:
+    words = ("--store", str(tmp_path / "receiver.db"), "--provider", "acme", "--site", "head-office")
+    status, out, err = await run("platform", "token", "add", *words)
+    assert (status, out, "a UUID in lower case" in err) == (2, "", True)
+
+
 async def test_root_leaves_the_key_to_the_owner_of_the_ledgers_folder(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
