@@ -15,6 +15,7 @@ from typing import Literal
 
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import replace
 
 from uplink import status
 from uplink.batch import CONTENT_ENCODING, CONTENT_TYPE, BatchError, BatchLimits, Head, open_batch
@@ -27,7 +28,7 @@ from uplink.receiver.answers import Refused, check_length, json_answer, whole_bo
 from uplink.receiver.guard import Guard
 from uplink.receiver.limits import Limits
 from uplink.receiver.metrics import Counts
-from uplink.receiver.placing import Conflict, Duplicate, Gap, Placement
+from uplink.receiver.placing import Append, Conflict, Duplicate, Gap, Placement
 from uplink.receiver.platform_key import PlatformKeys
 from uplink.receiver.resending import Resending
 from uplink.receiver.screen import LATE_MS, Place, Screened, screen
@@ -139,7 +140,7 @@ class Ingest:
                 epoch=head.epoch,
                 acked_through=appended.acked_through,
                 skew_ms=head.head_time_s * 1000 - incoming.now_ms,
-                status=status.parse(told) if told else None,
+                status=_said(told, head, taken=isinstance(appended.placement, Append | Duplicate)),
                 refused=_REFUSED.get(type(appended.placement), ""),
                 by=by,
                 end=head.end,
@@ -201,3 +202,15 @@ def _oldest_ms(incoming: Incoming) -> int:
 def _open(site: str, request: web.Request, body: bytes, limits: BatchLimits) -> tuple[Head, list[Screened]]:
     head, bodies = open_batch(request.headers, body, limits)
     return head, screen(Place(site, head.epoch), head.first, bodies)
+
+
+def _said(told: str, head: Head, taken: bool) -> status.AgentStatus | None:
+    """What the agent said of itself, None for nothing. It counted what waits before it sent this batch: what was taken with it
+    waits no more. What it sends again had not been counted, which shows in where its ledger ends."""
+    said = status.parse(told) if told else None
+    if said is None or not taken:
+        return said
+    left = min(said.backlog, max(0, head.end - head.last, said.backlog - (head.last - head.first + 1)))
+    if left:
+        return replace(said, backlog=left)
+    return replace(said, backlog=0, oldest_s=0, newest_s=0)

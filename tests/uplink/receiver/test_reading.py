@@ -13,6 +13,7 @@ from tests.uplink.platform import TOKEN, fetch, receiver_at
 from tests.uplink.receiver.batches import batch_of, events, post
 from tests.uplink.receiver.storages import Place, Platform, running_platform
 from tests.uplink.site import START, chain_of, event_body
+from uplink.batch import stamped
 from uplink.feed import Item
 from uplink.receiver.serve import ReceiverSettings, RunningReceiver, serve
 from uplink.receiver.storage import SitesQuery, TotalsQuery
@@ -171,7 +172,29 @@ async def test_a_site_shows_what_its_agent_said_of_itself(tmp_path: Path) -> Non
         await post(receiver, batch_of(events("e-1", 1, 1), 1, 1), **{"Meter-Agent": 'version="1.2.3", backlog=7'})
     async with receiver_at(tmp_path) as receiver:
         status = (await fetch(receiver, "/v1/sites/site-1"))["seen"]["status"]
-        assert (status["version"], status["backlog"]) == ("1.2.3", 7)
+        assert (status["version"], status["backlog"]) == ("1.2.3", 6)
+
+
+@pytest.mark.parametrize(
+    ("told", "end", "left"),
+    [
+        ("backlog=2, oldest=1000, newest=2000", 2, (0, 0, 0)),
+        ("backlog=5, oldest=1000, newest=2000", 5, (3, 1000, 2000)),
+        ("backlog=5, oldest=1000, newest=2000", 2, (3, 1000, 2000)),
+        ("backlog=3, oldest=1000, newest=2000", 100, (3, 1000, 2000)),
+        ("backlog=0", 100, (0, 0, 0)),
+    ],
+    ids=["all of it came", "some came", "more waits in another epoch", "it was sent again", "nothing waited"],
+)
+async def test_what_came_with_a_batch_waits_at_the_site_no_more(
+    tmp_path: Path, told: str, end: int, left: tuple[int, int, int]
+) -> None:
+    batch = stamped(batch_of(events("e-1", 1, 2), 1, 2), 0, end, bytes(32))
+    async with receiver_at(tmp_path) as receiver:
+        assert (await post(receiver, batch, **{"Meter-Agent": told}))[0] == 200
+    async with receiver_at(tmp_path) as receiver:
+        status = (await fetch(receiver, "/v1/sites/site-1"))["seen"]["status"]
+        assert (status["backlog"], status["oldest_s"], status["newest_s"]) == left
 
 
 async def test_events_of_epochs_that_came_in_turn_are_read_by_page_in_the_order_in_which_they_came(
