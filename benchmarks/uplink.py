@@ -184,6 +184,7 @@ def receiving(folder: Path, storage: Storage) -> Iterator[tuple[str, list[float]
         given = ["token", "add", "--store", store, "--provider", SITE.provider, "--site", SITE.id]
         (folder / "enrolment").write_bytes(once([python(), "-m", "agent.cli", "platform", *given]).output)
         command = ["receiver", "--listen", "127.0.0.1:0", "--store", store, "--token-file", str(tokens)]
+        command += ["--address-rate", f"{RETURNING}:{RETURNING}"]  # all sites of this benchmark come from one address
         with serving([python(), "-m", "agent.cli", *command]) as running:
             yield running
 
