@@ -84,7 +84,7 @@ def enrol(
     if config and config.site.id != enrolment.answer.site:
         click.echo(f"pegcount: {config_path} names another site: put the tables above into it", err=True)
     known = config and config.uplink and config.site.id == enrolment.answer.site
-    again = "the running agent goes on with it" if rotate or known else "restart the agent"
+    again = "an agent that runs goes on with it" if rotate or known else "restart the agent"
     click.echo(f"pegcount: enrolled; {again}", err=True)
 
 
