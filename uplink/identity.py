@@ -22,13 +22,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, structs
 from yarl import URL
 
-from uplink.durable import OWNER_ONLY, sync_folder, write_aside
+from uplink.durable import OWNER_ONLY, read_record, sync_folder, write_aside
 from uplink.enrolment import Enrolled, PlatformKey, decoded_key
 from uplink.keys import KeyUnusable, PrivateKey
 from uplink.line import CredentialsUnreadable
@@ -38,15 +37,10 @@ from uplink.uploader import wall_clock_ms
 
 FOLDER = "identity"
 ENROLMENT, PENDING = "enrolment.json", "pending.json"
-FILE_MAX_BYTES = 65_536
-"""Two hundred platform keys; a platform that has another one each month has as many in sixteen years."""
 SIGNING_KEYS_MAX = 50
 """The newest: of a platform that changed its key so often while a site was away, the last ones sign."""
 PAST_KEYS_MAX = 100
 """Of the platform, for the receipts that they signed; receipts go with their events, in months."""
-
-
-T = TypeVar("T", bound=Struct)
 
 
 def identity_folder(ledger: str | Path) -> Path:
@@ -121,14 +115,14 @@ def is_half(folder: Path) -> bool:
 
 def read_enrolment(folder: Path) -> Enrolment | None:
     """Raises CredentialsUnreadable."""
-    return _read(folder / ENROLMENT, Enrolment)
+    return read_record(folder / ENROLMENT, Enrolment, CredentialsUnreadable)
 
 
 def new_key(folder: Path, cause: str) -> PrivateKey:
     """The key to ask with: the one that was begun for this cause, or one that is made now; durable. Raises
     CredentialsUnreadable and OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    begun = _read(folder / PENDING, Pending)
+    begun = read_record(folder / PENDING, Pending, CredentialsUnreadable)
     if begun is not None and begun.cause == cause:
         try:
             return PrivateKey.load(key_file(folder, begun.key))
@@ -187,18 +181,6 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def key_file(folder: Path, key: str) -> Path:
     return folder / f"{key}.pem"
-
-
-def _read(path: Path, kind: type[T]) -> T | None:
-    try:
-        with path.open("rb") as file:
-            return msgspec.json.decode(file.read(FILE_MAX_BYTES), type=kind)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CredentialsUnreadable(f"{path}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
-        raise CredentialsUnreadable(f"{path}: {error}") from None
 
 
 def _write(path: Path, content: Struct) -> None:

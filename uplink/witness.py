@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from uplink.batch import Head
-from uplink.identity import FILE_MAX_BYTES, write_durably
+from uplink.durable import read_record
+from uplink.identity import write_durably
 from uplink.proof import Claim
 from uplink.receipts import Receipted
 
@@ -55,13 +56,4 @@ def keep(folder: Path, last: Witness) -> None:
 
 def read(folder: Path) -> Witness | None:
     """Raises WitnessUnreadable."""
-    path = folder / FILE
-    try:
-        with path.open("rb") as file:
-            return msgspec.json.decode(file.read(FILE_MAX_BYTES), type=Witness)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise WitnessUnreadable(f"{path}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
-        raise WitnessUnreadable(f"{path}: {error}") from None
+    return read_record(folder / FILE, Witness, WitnessUnreadable)

@@ -21,6 +21,16 @@ from uplink.upload import IN_FLIGHT_MAX
 from uplink.uploader import UploadReport
 
 
+class SetBack:
+    """The wall clock, as the clock watch sees it."""
+
+    moved_s = 0.0
+    monotonic = staticmethod(time.monotonic)
+
+    def time(self) -> float:
+        return time.time() - self.moved_s
+
+
 def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -215,14 +225,6 @@ async def test_c12_with_stream_a_clock_that_is_set_back_does_not_hold_up_what_is
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was to be sent in a moment is an hour ahead on a clock that was set back by an hour."""
-
-    class SetBack:
-        moved_s = 0.0
-        monotonic = staticmethod(time.monotonic)
-
-        def time(self) -> float:
-            return time.time() - self.moved_s
-
     clock, outbox = SetBack(), MemoryOutbox()
     monkeypatch.setattr("uplink.schedule.time", clock)
     monkeypatch.setattr("uplink.schedule.CLOCK_CHECK_S", 0.05)
@@ -287,15 +289,6 @@ def test_the_interval_of_a_cron_expression_caps_the_back_off(cron: str, interval
 async def test_c12_a_clock_that_is_set_back_a_day_does_not_silence_the_site_for_a_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class SetBack:
-        """The wall clock, as the clock watch sees it."""
-
-        moved_s = 0.0
-        monotonic = staticmethod(time.monotonic)
-
-        def time(self) -> float:
-            return time.time() - self.moved_s
-
     clock, outbox = SetBack(), MemoryOutbox()
     monkeypatch.setattr("uplink.schedule.time", clock)
     monkeypatch.setattr("uplink.schedule.CLOCK_CHECK_S", 0.05)

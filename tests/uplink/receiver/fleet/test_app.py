@@ -3,7 +3,6 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -14,20 +13,6 @@ from tests.uplink.receiver.fleet.fleets import PASSWORD, hire, receiving, sight,
 from uplink.receiver.fleet.attempts import PER_ADDRESS, PER_NAME
 from uplink.receiver.proxies import LOOPBACK
 from uplink.receiver.serve import RunningReceiver
-
-
-@pytest.fixture
-async def receiver(tmp_path: Path) -> AsyncIterator[RunningReceiver]:
-    async with receiving(tmp_path) as running:
-        await hire(running.store)
-        yield running
-
-
-@pytest.fixture
-async def browser(receiver: RunningReceiver) -> AsyncIterator[aiohttp.ClientSession]:
-    """Cookies of an address are taken, as aiohttp by itself does not."""
-    async with aiohttp.ClientSession(receiver.url, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
-        yield session
 
 
 async def log_in(browser: aiohttp.ClientSession, password: str = PASSWORD, **fields: str) -> tuple[int, str]:

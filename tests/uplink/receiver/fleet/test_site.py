@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -24,20 +23,6 @@ from uplink.receiver.fleet.verdict import Known
 from uplink.receiver.serve import RunningReceiver
 
 DAY = "2026-11-20"
-
-
-@pytest.fixture
-async def receiver(tmp_path: Path) -> AsyncIterator[RunningReceiver]:
-    async with receiving(tmp_path) as running:
-        await hire(running.store)
-        yield running
-
-
-@pytest.fixture
-async def browser(receiver: RunningReceiver) -> AsyncIterator[aiohttp.ClientSession]:
-    """Not logged in yet: the list is gathered then."""
-    async with aiohttp.ClientSession(receiver.url, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
-        yield session
 
 
 def rows(text: str) -> list[list[str]]:
